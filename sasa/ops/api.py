@@ -1,0 +1,211 @@
+"""`local_attention`: one interface to every backend, registered with torch.library."""
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from sasa.errors import InputError
+from sasa.ops import reference, tiled
+
+BACKENDS: dict[str, ModuleType] = {"tiled": tiled}  # forward and backward of the registered operation
+BORDERS = ("mask", "zero")
+
+
+def resolve(backend: str, device: torch.device | str) -> str:
+    """The backend that `backend` means on a device: itself, or for "auto" the fastest that runs there."""
+    if backend == "auto":
+        return "tiled"
+    if backend != "reference" and backend not in BACKENDS:
+        raise InputError(f"backend {backend!r} is unknown: expected auto, reference, {', '.join(BACKENDS)}")
+    return backend
+
+
+def local_attention(
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    *,
+    heads: int,
+    extent: int,
+    row: Tensor | None = None,
+    column: Tensor | None = None,
+    scale: float = 1.0,
+    border: str = "mask",
+    backend: str = "auto",
+) -> Tensor:
+    """Local self-attention with relative positions (Section 3.1).
+
+    Each pixel attends to the extent x extent pixels around it; for each head
+    `softmax(scale * (query . key + query . r)) value`, with r the concatenation of a row's and a column's embedding.
+
+    query, key, value: (B, H, W, C), C = heads * head_dim, the channels of a head adjacent; H and W of any size.
+        key None leaves q.r alone (Table 6).
+    row, column: (heads, extent, head_dim / 2), the embedding of each row and column offset, or None for no position.
+    border: "mask" leaves pixels outside the image out of the softmax; "zero" gives them key = value = 0.
+    Returns (B, H, W, C) in query's dtype; sums are in float32 at least. Raises InputError for shapes that do not fit.
+    """
+    _check(query, key, value, heads, extent, row, column, border)
+    if row is not None and column is not None:  # under autocast the parameters stay in float32
+        row, column = row.to(query.dtype), column.to(query.dtype)
+    name = resolve(backend, query.device)
+    if name == "reference":  # the oracle for gradients too: autograd itself goes back through the equation
+        return reference.forward(query, key, value, row, column, heads, extent, scale, border)[0]
+    return torch.ops.sasa.local_attention(query, key, value, row, column, heads, extent, scale, border, name)[0]
+
+
+def _check(
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    heads: int,
+    extent: int,
+    row: Tensor | None,
+    column: Tensor | None,
+    border: str,
+) -> None:
+    if query.ndim != 4 or value.shape != query.shape or (key is not None and key.shape != query.shape):
+        shapes = [tuple(x.shape) for x in (query, key, value) if x is not None]
+        raise InputError(
+            f"query, key and value have shapes {shapes}: expected one shape (batch, height, width, channels)"
+        )
+    if extent < 1 or extent % 2 == 0:
+        raise InputError(f"extent {extent}: the spatial extent is odd and at least 1")
+    channels = query.shape[-1]
+    if heads < 1 or channels % heads:
+        raise InputError(f"{heads} heads do not divide {channels} channels")
+    if border not in BORDERS:
+        raise InputError(f"border {border!r}: expected one of {', '.join(BORDERS)}")
+    if (row is None) != (column is None) or (key is None and row is None):
+        raise InputError("row and column come together, and at least one of key and row must be given")
+    if row is not None and column is not None:
+        expected = (heads, extent, channels // heads // 2)
+        if channels // heads % 2:
+            raise InputError(f"a head has {channels // heads} channels: relative positions need an even number")
+        if tuple(row.shape) != expected or tuple(column.shape) != expected:
+            raise InputError(
+                f"row and column have shapes {tuple(row.shape)} and {tuple(column.shape)}: expected {expected}"
+            )
+
+
+@torch.library.custom_op("sasa::local_attention", mutates_args=())
+def _forward(
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row: Tensor | None,
+    column: Tensor | None,
+    heads: int,
+    extent: int,
+    scale: float,
+    border: str,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Output (B, H, W, C) and log-sum-exp of the logits (B, H, W, heads), which the backward pass reads."""
+    output, total = BACKENDS[backend].forward(query, key, value, row, column, heads, extent, scale, border)
+    return output.contiguous(), total.contiguous()
+
+
+@_forward.register_fake
+def _(
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row: Tensor | None,
+    column: Tensor | None,
+    heads: int,
+    extent: int,
+    scale: float,
+    border: str,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    compute = torch.promote_types(query.dtype, torch.float32)
+    return query.new_empty(query.shape), query.new_empty((*query.shape[:-1], heads), dtype=compute)
+
+
+@torch.library.custom_op("sasa::local_attention_backward", mutates_args=())
+def _backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row: Tensor | None,
+    column: Tensor | None,
+    output: Tensor,
+    total: Tensor,
+    heads: int,
+    extent: int,
+    scale: float,
+    border: str,
+    backend: str,
+) -> list[Tensor]:
+    """Gradients of query, key, value, row and column; those that were not given are left out."""
+    tensors = (gradient, query, key, value, row, column, output, total)
+    gradients = BACKENDS[backend].backward(*tensors, heads, extent, scale, border)
+    return [x.contiguous() for x in gradients if x is not None]
+
+
+@_backward.register_fake
+def _(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row: Tensor | None,
+    column: Tensor | None,
+    output: Tensor,
+    total: Tensor,
+    heads: int,
+    extent: int,
+    scale: float,
+    border: str,
+    backend: str,
+) -> list[Tensor]:
+    return [x.new_empty(x.shape) for x in (query, key, value, row, column) if x is not None]
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, row, column, *ctx.rest = inputs
+    ctx.save_for_backward(query, key, value, row, column, *output)
+
+
+def _differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    tensors = ctx.saved_tensors
+    gradients = iter(torch.ops.sasa.local_attention_backward(gradient.contiguous(), *tensors, *ctx.rest))
+    return *(None if x is None else next(gradients) for x in tensors[:5]), *(None for _ in ctx.rest)
+
+
+_forward.register_autograd(_differentiate, setup_context=_setup)
+
+
+def _products(query: tuple[int, ...], key: object, row: object, extent: int) -> int:
+    """FLOPs of q.k, q.r and weights.v, each 2 extent^2 per pixel and channel (a multiply-add is 2)."""
+    batch, height, width, channels = query
+    return (1 + (key is not None) + (row is not None)) * 2 * extent**2 * batch * height * width * channels
+
+
+@register_flop_formula(torch.ops.sasa.local_attention)
+def _forward_flops(
+    query: Any, key: Any, value: Any, row: Any, column: Any, heads: int, extent: int, *_: Any, **__: Any
+) -> int:
+    return _products(query, key, row, extent)
+
+
+@register_flop_formula(torch.ops.sasa.local_attention_backward)
+def _backward_flops(
+    gradient: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    row: Any,
+    column: Any,
+    output: Any,
+    total: Any,
+    heads: int,
+    extent: int,
+    *_: Any,
+    **__: Any,
+) -> int:
+    return 2 * _products(query, key, row, extent)

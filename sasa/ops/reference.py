@@ -1,0 +1,49 @@
+"""The equation of Section 3.1, transcribed. The oracle for every other backend; memory grows with extent^2."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def neighbourhood(x: Tensor, extent: int) -> Tensor:
+    """The extent x extent neighbours of each pixel, zero outside the image: (B, H, W, C) -> (B, H, W, C, extent^2)."""
+    pad = extent // 2
+    x = F.pad(x, (0, 0, pad, pad, pad, pad))
+    return x.unfold(1, extent, 1).unfold(2, extent, 1).flatten(-2)
+
+
+def relative(row: Tensor, column: Tensor) -> Tensor:
+    """r of every offset: rows (heads, k, d/2) and columns (heads, k, d/2) -> (heads, d, k^2), rows in the first half."""
+    k = row.shape[1]
+    rows = row[:, :, None, :].expand(-1, -1, k, -1)
+    columns = column[:, None, :, :].expand(-1, k, -1, -1)
+    return torch.cat([rows, columns], dim=-1).flatten(1, 2).transpose(1, 2)
+
+
+def forward(
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row: Tensor | None,
+    column: Tensor | None,
+    heads: int,
+    extent: int,
+    scale: float,
+    border: str,
+) -> tuple[Tensor, Tensor]:
+    """Output (B, H, W, C) and the log of the softmax's sum (B, H, W, heads), in float32 or the input's higher precision."""
+    dtype = query.dtype
+    compute = torch.promote_types(dtype, torch.float32)
+    q = query.to(compute).unflatten(-1, (heads, -1)) * scale  # b h w heads d
+    v = neighbourhood(value.to(compute), extent).unflatten(-2, (heads, -1))  # b h w heads d k*k
+    logits = q.new_zeros(*q.shape[:-1], extent * extent)
+    if key is not None:
+        k = neighbourhood(key.to(compute), extent).unflatten(-2, (heads, -1))
+        logits = logits + torch.einsum("bhwnd,bhwndk->bhwnk", q, k)
+    if row is not None and column is not None:
+        logits = logits + torch.einsum("bhwnd,ndk->bhwnk", q, relative(row.to(compute), column.to(compute)))
+    if border == "mask":
+        inside = neighbourhood(torch.ones_like(q[:1, :, :, 0, :1]), extent)[:, :, :, None, 0] > 0  # 1 h w 1 k*k
+        logits = logits.masked_fill(~inside, float("-inf"))
+    output = torch.einsum("bhwnk,bhwndk->bhwnd", logits.softmax(-1), v)
+    return output.flatten(-2).to(dtype), logits.logsumexp(-1)
