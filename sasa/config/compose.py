@@ -82,7 +82,9 @@ def identity(program: str) -> Identity:
     hydra = HydraConfig.get()
     choices = {name: choice for name, choice in hydra.runtime.choices.items() if choice is not None}
     task = list(hydra.overrides.task)
-    keys = {override.input_line: override.key_or_group for override in OverridesParser.create().parse_overrides(task)}
+    keys = {
+        str(override.input_line): override.key_or_group for override in OverridesParser.create().parse_overrides(task)
+    }
     table = next((name for name in tables() if name in choices), None)
     variant = tuple(
         sorted(line for line, key in keys.items() if key not in (table, "scale", "seed") and not is_machine(key))
@@ -103,7 +105,8 @@ def like(choices: Mapping[str, str], keys: Iterable[str]) -> tuple[str, str] | N
     defaults = {name: choice for item in OmegaConf.load(CONF / "config.yaml").defaults for name, choice in named(item)}
     for table in tables():
         for row in options(table):
-            content = OmegaConf.load(EXPERIMENTS / table / f"{row}.yaml")
+            content = OmegaConf.to_container(OmegaConf.load(EXPERIMENTS / table / f"{row}.yaml"))
+            assert isinstance(content, dict)
             overrides = dict(pair for item in content.get("defaults", []) for pair in named(item))
             whole = set(content) == {"defaults"}
             if whole and all((defaults | overrides)[axis] == choices[axis] for axis in AXES):

@@ -246,7 +246,8 @@ class Train:
             check(getattr(self, name) >= 0, f"train.{name}={getattr(self, name)}: expected 0 or more")
         check(
             self.warmup_epochs < self.epochs,
-            f"train.warmup_epochs={self.warmup_epochs} leaves nothing of train.epochs={self.epochs}: set it lower, as in train.warmup_epochs=0",
+            f"train.warmup_epochs={self.warmup_epochs} leaves nothing of train.epochs={self.epochs}: "
+            "set it lower, as in train.warmup_epochs=0",
         )
 
 

@@ -68,7 +68,7 @@ def tar(root: Path, split: str, view: View) -> Members:
 
 
 def webdataset(root: Path, split: str, view: View, classes: int) -> Members:
-    """Shards of one split: a name in root/_info.json, or a pattern such as train-{000..146}.tar; labels in .cls files."""
+    """Shards of one split: named in root/_info.json, or by a pattern as train-{000..146}.tar; labels in .cls files."""
     members: list[Member] = []
     labels: list[int] = []
     for path in shards(root, split):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sasa.nn.attention import AttentionOptions
@@ -32,8 +33,10 @@ class ResNet(nn.Module):
         num_classes: int = 1000,
         in_chans: int = 3,
         global_pool: str = "avg",
+        drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
+        self.drop_rate = drop_rate  # of the pooled features; the paper uses none
         options = options or AttentionOptions()
         widths = [round(base * width) for base in (64, 128, 256, 512)]
         self.num_classes = num_classes
@@ -41,14 +44,16 @@ class ResNet(nn.Module):
         self.feature_info: list[dict[str, Any]] = [{"num_chs": widths[0], "reduction": 4, "module": "stem"}]
         self.stem = build_stem(stem, in_chans, widths[0], mixtures, options)
         channels = widths[0]
+        groups_of_blocks = []
         for index, (primitive, blocks, group_width) in enumerate(zip(groups, BLOCKS[depth], widths, strict=True), 1):
             stride = 1 if index == 1 else 2
             group = []
             for block in range(blocks):
                 group.append(Bottleneck(channels, group_width, stride if block == 0 else 1, primitive, options))
                 channels = group_width * EXPANSION
-            self.add_module(f"layer{index}", nn.Sequential(*group))
+            groups_of_blocks.append(nn.Sequential(*group))
             self.feature_info.append({"num_chs": channels, "reduction": 2 ** (index + 1), "module": f"layer{index}"})
+        self.layer1, self.layer2, self.layer3, self.layer4 = groups_of_blocks
         self.reset_classifier(num_classes, global_pool)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -65,6 +70,7 @@ class ResNet(nn.Module):
         """Logits (B, num_classes) of a map, or with pre_logits the pooled features."""
         if self.global_pool == "avg":
             x = x.mean((2, 3))
+        x = F.dropout(x, self.drop_rate, self.training)
         return x if pre_logits else self.fc(x)
 
     def forward(self, x: Tensor) -> Tensor:

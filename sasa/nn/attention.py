@@ -52,9 +52,10 @@ class LocalAttention(nn.Module):
         self.query = nn.Linear(in_channels, out_channels, bias=False)
         self.key = None if options.logits == "position" else nn.Linear(in_channels, out_channels, bias=False)
         self.value = nn.Linear(in_channels, out_channels, bias=False)
-        self.row, self.column = (
-            relative_embeddings(options.heads, options.extent, head_channels) if relative else (None, None)
-        )
+        self.row: nn.Parameter | None = None
+        self.column: nn.Parameter | None = None
+        if relative:
+            self.row, self.column = relative_embeddings(options.heads, options.extent, head_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.options.position == "absolute":

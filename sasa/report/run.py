@@ -24,9 +24,7 @@ def print_run(result: dict[str, Any], paper: Row | None, folder: Path, console: 
         f"[bold green]{accuracy['test']['top1']:.1f} %[/]",
         f"{accuracy['validation']['top1']:.1f} %",
     )
-    table.add_row(
-        "at the paper's size", f"{full['flops'] / 1e9:.2f}", f"{full['params'] / 1e6:.2f}", "", ""
-    )
+    table.add_row("at the paper's size", f"{full['flops'] / 1e9:.2f}", f"{full['params'] / 1e6:.2f}", "", "")
     if paper is not None:
         top1 = "" if paper.top1 is None else f"{paper.top1:.1f} %"
         table.add_row("the paper (ImageNet)", number(paper.flops), number(paper.params), top1, "", style="dim")

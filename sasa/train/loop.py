@@ -58,7 +58,7 @@ class Trainer:
         train = config.train
         self.config, self.splits, self.device, self.record = config, splits, device, record
         layout = torch.channels_last if train.channels_last else torch.contiguous_format
-        self.model = model.to(device, memory_format=layout)
+        self.model = model.to(device).to(memory_format=layout)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if train.compile else self.model
         self.accumulate = train.batch // train.micro_batch
         micro_batches = batches_per_epoch(len(splits.train), train.micro_batch)

@@ -13,7 +13,7 @@ from sasa.errors import InputError, nearest
 
 def optimizer(model: nn.Module, train: Train) -> Optimizer:
     """timm's optimizer of that name; biases and norms take no weight decay. InputError for an unknown name."""
-    names = list_optimizers()
+    names = [str(name) for name in list_optimizers()]
     if train.optimizer not in names:
         raise InputError(
             f"train.optimizer={train.optimizer}: timm has no such optimizer. {nearest(train.optimizer, names)}"

@@ -63,7 +63,7 @@ class WandbTracker:
                 silent=True, console="off", init_timeout=INIT_SECONDS, disable_git=True, save_code=False
             ),
         }
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         try:
             self.run = wandb.init(mode=mode, **arguments)
         except (wandb.Error, OSError) as error:
@@ -84,7 +84,7 @@ class WandbTracker:
         self.run.log({name: self.wandb.Image(str(path))})
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
-        self.run.log({name: self.wandb.Table(columns=columns, data=rows)})
+        self.run.log({name: self.wandb.Table(columns=list(columns), data=rows)})
 
     def close(self, summary: dict[str, Any], failed: bool) -> None:
         self.run.summary.update(summary)
