@@ -8,19 +8,35 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from sasa.errors import InputError
-from sasa.ops import reference, tiled
+from sasa.ops import cpu, reference, tiled
 
-BACKENDS: dict[str, ModuleType] = {"tiled": tiled}  # forward and backward of the registered operation
+BACKENDS: dict[str, ModuleType] = {"tiled": tiled, "cpu": cpu}  # forward and backward of the operation
+FASTEST = {"cpu": "cpu"}  # by device type, where it can run; tiled runs everywhere
 BORDERS = ("mask", "zero")
 
 
-def resolve(backend: str, device: torch.device | str) -> str:
-    """The backend that `backend` means on a device: itself, or for "auto" the fastest that runs there."""
-    if backend == "auto":
-        return "tiled"
-    if backend != "reference" and backend not in BACKENDS:
+def resolve(backend: str, device: torch.device | str, dtype: torch.dtype = torch.float32) -> str:
+    """The backend that `backend` means on a device: itself, or for "auto" the fastest that runs there.
+
+    Raises InputError for a name that is unknown, and for a backend that cannot run there, with the reason.
+    """
+    if backend not in ("auto", "reference", *BACKENDS):
         raise InputError(f"backend {backend!r} is unknown: expected auto, reference, {', '.join(BACKENDS)}")
+    kind = torch.device(device).type
+    if backend == "auto":
+        fastest = FASTEST.get(kind, "tiled")
+        return "tiled" if fastest == "tiled" or unavailable(fastest, kind, dtype) else fastest
+    if kind != "meta":  # nothing runs there
+        reason = unavailable(backend, kind, dtype)
+        if reason:
+            raise InputError(f"backend {backend!r} cannot run here: {reason}; auto takes the fastest that can")
     return backend
+
+
+@torch.compiler.assume_constant_result  # asked once while torch.compile traces, not traced
+def unavailable(backend: str, device: str, dtype: torch.dtype) -> str | None:
+    """Why a backend cannot run on a type of device and of data; None where it can."""
+    return BACKENDS[backend].unavailable(device, dtype) if backend in FASTEST.values() else None
 
 
 def local_attention(
@@ -50,7 +66,7 @@ def local_attention(
     _check(query, key, value, heads, extent, row, column, border)
     if row is not None and column is not None:  # under autocast the parameters stay in float32
         row, column = row.to(query.dtype), column.to(query.dtype)
-    name = resolve(backend, query.device)
+    name = resolve(backend, query.device, query.dtype)
     if name == "reference":  # the oracle for gradients too: autograd itself goes back through the equation
         return reference.forward(query, key, value, row, column, heads, extent, scale, border)[0]
     return torch.ops.sasa.local_attention(query, key, value, row, column, heads, extent, scale, border, name)[0]

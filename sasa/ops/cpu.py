@@ -1,0 +1,132 @@
+"""The C++ backend: local_attention.cpp, compiled at first use for the machine's own instructions, and kept."""
+
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("local_attention.cpp")
+FLAGS = ["-O3", "-march=native", "-std=c++20", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math"]
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def unavailable(device: str, dtype: torch.dtype) -> str | None:
+    """Why this backend cannot run on a type of device and of data; None where it can. Compiles at the first call."""
+    if device != "cpu":
+        return f"it computes on the CPU, not on {device}"
+    if dtype not in DTYPES:
+        return f"it computes in float32 and bfloat16, not in {str(dtype).removeprefix('torch.')}"
+    return _load()
+
+
+@functools.cache
+def _load() -> str | None:
+    """Loads the library, compiled first if need be; the reason if that fails, which is also said, once."""
+    compiler = os.environ.get("CXX", "c++")
+    library = _cache() / f"local_attention_{_key(compiler)}.so"
+    reason = None if library.exists() else _compile(compiler, library)
+    if reason is None:
+        try:
+            torch.ops.load_library(library)
+        except OSError as error:
+            reason = f"{library} did not load: {error}"
+    if reason is not None:
+        print(f"sasa: no C++ attention here, the slower tiled backend stands in: {reason}", file=sys.stderr)
+    return reason
+
+
+def _cache() -> Path:
+    """The folder for compiled libraries: PyTorch's own for extensions."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch_extensions"
+    return Path(os.environ.get("TORCH_EXTENSIONS_DIR", default)) / "sasa"
+
+
+def _key(compiler: str) -> str:
+    """A name for what the library depends on: source, flags, compiler, PyTorch, processor."""
+    facts = [SOURCE.read_text(), *FLAGS, compiler, torch.__version__, platform.machine(), _processor()]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The processor's instruction sets, since -march=native compiles for them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+
+
+def _compile(compiler: str, library: Path) -> str | None:
+    """Compiles to a file of this process alone, then renames it: processes that compile at once do not disturb."""
+    root = Path(torch.__file__).parent
+    print(f"sasa: compiling {SOURCE.name} for this processor (once, some seconds) ...", file=sys.stderr)
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            made = Path(folder) / library.name
+            command = [compiler, *FLAGS, f"-I{root / 'include'}", str(SOURCE), "-o", str(made)]
+            command += [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                first = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr.strip()[:200])
+                return f"{compiler} failed: {first}"
+            made.replace(library)
+    except OSError as error:
+        return f"{compiler} did not run: {error}"
+    return None
+
+
+def forward(
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row: Tensor | None,
+    column: Tensor | None,
+    heads: int,
+    extent: int,
+    scale: float,
+    border: str,
+) -> tuple[Tensor, Tensor]:
+    """Output (B, H, W, C) and the log of the softmax's sum (B, H, W, heads) in float32."""
+    output = query.new_empty(query.shape)
+    total = query.new_empty((*query.shape[:-1], heads), dtype=torch.float32)
+    inputs = [_adjacent(x) for x in (query, key, value)]
+    embeddings = [None if x is None else x.contiguous() for x in (row, column)]
+    torch.ops.sasa_cpu.forward(*inputs, *embeddings, heads, extent, scale, border == "zero", output, total)
+    return output, total
+
+
+def backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row: Tensor | None,
+    column: Tensor | None,
+    output: Tensor,
+    total: Tensor,
+    heads: int,
+    extent: int,
+    scale: float,
+    border: str,
+) -> list[Tensor | None]:
+    """Gradients of query, key, value, row and column."""
+    inputs = [_adjacent(x) for x in (gradient, query, key, value)]
+    embeddings = [None if x is None else x.contiguous() for x in (row, column)]
+    gradients = [None if x is None else x.new_empty(x.shape) for x in (query, key, value, row, column)]
+    torch.ops.sasa_cpu.backward(
+        *inputs, *embeddings, total.contiguous(), heads, extent, scale, border == "zero", *gradients
+    )
+    return gradients
+
+
+def _adjacent(x: Tensor | None) -> Tensor | None:
+    """The tensor with its channels adjacent in memory; any other strides are read as they are."""
+    return x if x is None or x.stride(-1) == 1 else x.contiguous()
