@@ -70,6 +70,8 @@ class Backend(StrEnum):
     auto = "auto"
     reference = "reference"
     tiled = "tiled"
+    cpu = "cpu"
+    triton = "triton"
 
 
 class TrackerKind(StrEnum):
