@@ -1,5 +1,14 @@
 """The error that people see: one message, no traceback."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 class InputError(ValueError):
     """Something the user gave cannot work. The message says what was given, what was expected and what to change."""
+
+
+def nearest(name: str, valid: Sequence[str]) -> str:
+    """A hint: the closest valid names, or all of them."""
+    close = get_close_matches(name, valid, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}?" if close else f"Expected one of {', '.join(valid)}"

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from math import gcd
-from typing import Any
 
 from omegaconf import MISSING
 
@@ -109,7 +108,7 @@ class Layers:
         check(
             len(self.groups) == 4,
             f"layers.groups has {len(self.groups)} entries: a ResNet has four layer groups, "
-            "so give four of convolution or attention, as in layers.groups=[convolution,convolution,attention,attention]",
+            "so give four, as in layers.groups=[convolution,convolution,attention,attention]",
         )
 
 
@@ -120,7 +119,9 @@ class Extent:
     k: int = MISSING
 
     def __post_init__(self) -> None:
-        check(self.k >= 1 and self.k % 2 == 1, f"extent.k={self.k}: the spatial extent is odd and at least 1, such as 7")
+        check(
+            self.k >= 1 and self.k % 2 == 1, f"extent.k={self.k}: the spatial extent is odd and at least 1, such as 7"
+        )
 
 
 @dataclass
@@ -164,7 +165,7 @@ class Attention:
 
 @dataclass
 class Data:
-    """Images. reader is 'shapes' (generated) or a name of timm.data.create_dataset: folder, tar, wds/..., hfds/..., torch/cifar10."""
+    """Images. reader is shapes (generated) or of timm.data.create_dataset: folder, tar, wds, hfds/..., torch/cifar10."""
 
     name: str = MISSING
     reader: str = MISSING
@@ -187,10 +188,16 @@ class Data:
     def __post_init__(self) -> None:
         check(self.size >= 16, f"data.size={self.size}: images of at least 16 pixels are needed")
         check(self.classes >= 2, f"data.classes={self.classes}: expected at least 2")
-        check(0 < self.validation < 1, f"data.validation={self.validation}: expected a fraction between 0 and 1, such as 0.04")
+        check(
+            0 < self.validation < 1,
+            f"data.validation={self.validation}: expected a fraction between 0 and 1, such as 0.04",
+        )
         check(0 < self.crop <= 1, f"data.crop={self.crop}: expected a fraction in (0, 1], such as 0.875")
         check(self.workers >= 0, f"data.workers={self.workers}: expected 0 or more processes")
-        check(len(self.mean) == 3 and len(self.std) == 3, "data.mean and data.std take three numbers each, for red, green, blue")
+        check(
+            len(self.mean) == 3 and len(self.std) == 3,
+            "data.mean and data.std take three numbers each, for red, green, blue",
+        )
         check(min(self.std) > 0, f"data.std={self.std}: expected three numbers above 0")
         if self.reader == "shapes":
             check(
@@ -204,7 +211,7 @@ class Data:
 
 @dataclass
 class Train:
-    """The recipe (Section 4.1). Rates are per step of `batch` images, gathered in micro-batches where memory is short."""
+    """The recipe (Section 4.1). A step takes `batch` images, in micro-batches where memory is short."""
 
     name: str = MISSING
     epochs: int = MISSING
@@ -241,7 +248,8 @@ class Train:
             check(getattr(self, name) >= 0, f"train.{name}={getattr(self, name)}: expected 0 or more")
         check(
             self.warmup_epochs < self.epochs,
-            f"train.warmup_epochs={self.warmup_epochs} leaves nothing of train.epochs={self.epochs}: lower the one or raise the other",
+            f"train.warmup_epochs={self.warmup_epochs} leaves nothing of train.epochs={self.epochs}: "
+            "set it lower, as in train.warmup_epochs=0",
         )
 
 

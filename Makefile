@@ -1,0 +1,38 @@
+# `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+SCALE ?= demo
+SEEDS ?= 0
+ARGS ?=
+TABLES := $(sort $(notdir $(wildcard experiments/*)))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint costs tables $(TABLES)
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@printf '  make %-10s %s\n' $(foreach table,$(TABLES),$(table) 'Train every row of $(table) and print it beside the paper (SCALE=demo SEEDS=0,1,2 ARGS="train.epochs=4")')
+
+setup: .venv/ready  ## Make .venv from the lock file
+
+.venv/ready: pyproject.toml uv.lock
+	@command -v uv >/dev/null || test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" UV_COMPILE_BYTECODE=1 uv sync --frozen --inexact --python $(PYTHON)
+	@touch $@
+
+demo: setup  ## The main job: train a small network on generated images, in about a minute
+	$(BIN)/python run.py $(ARGS)
+
+test: setup  ## Run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## Check style and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+costs: setup  ## FLOPs and parameters of every row beside the paper's; trains nothing
+	$(BIN)/python -m sasa.cost
+
+tables: $(TABLES)  ## Every table
+
+$(TABLES): setup
+	$(BIN)/python run.py -m '$@=glob(*)' scale=$(SCALE) seed=$(SEEDS) $(ARGS)

@@ -1,0 +1,119 @@
+"""From the data part of a configuration to training, validation and test samples, and their loaders."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sasa.config.schema import Augment, Data
+from sasa.data.loader import EvalOrder, Loader, TrainOrder, batches_per_epoch
+from sasa.data.samples import Samples, Source
+from sasa.data.seeds import hash64
+from sasa.data.shapes import Shapes
+from sasa.errors import InputError
+
+__all__ = ["Splits", "batches_per_epoch", "eval_loader", "splits", "train_loader"]
+
+SPLIT_SEED = 1906_05909  # held-out images are a property of the data, so that every run is compared on the same ones
+
+
+@dataclass
+class Splits:
+    """The three parts of a data set; classes are names in the order of the labels."""
+
+    train: Samples
+    validation: Samples
+    test: Samples
+    classes: list[str]
+
+
+def splits(config: Data) -> Splits:
+    """Open the data set; InputError says what is missing or does not fit."""
+    if config.train_split == config.test_split:
+        raise InputError(
+            f"data.train_split and data.test_split are both {config.test_split}: test images must not be trained on, "
+            "so give two splits"
+        )
+    train, test = open_source(config, config.train_split), open_source(config, config.test_split)
+    check_classes(config, train, test)
+    pool = choose(len(train), config.train_images, "train_images")
+    if len(pool) < 2:
+        raise InputError(
+            f"data.root={config.root}: {config.train_split} has {len(pool)} image: at least 2 are needed, "
+            "one to train on and one that is held out (data.validation), so add images"
+        )
+    held_out = min(max(1, round(len(pool) * config.validation)), len(pool) - 1)
+    return Splits(
+        train=samples(config, train, pool[held_out:]),
+        validation=samples(config, train, pool[:held_out]),
+        test=samples(config, test, choose(len(test), config.test_images, "test_images")),
+        classes=train.classes,
+    )
+
+
+def train_loader(
+    splits: Splits,
+    config: Data,
+    *,
+    seed: int,
+    epoch: int,
+    batch: int,
+    start_batch: int = 0,
+    device: torch.device | str,
+) -> Loader:
+    """Batches of one epoch of training, shuffled and augmented by (seed, epoch, index) alone.
+
+    start_batch leaves out the first batches, for a run that is resumed. An incomplete last batch is dropped.
+    """
+    order = TrainOrder(len(splits.train), seed=seed, epoch=epoch, batch=batch, start_batch=start_batch)
+    return Loader(splits.train, order, config, device, start_batch)
+
+
+def eval_loader(dataset: Samples, config: Data, *, batch: int, device: torch.device | str) -> Loader:
+    """Batches of every sample once, in order, without augmentation."""
+    return Loader(dataset, EvalOrder(len(dataset), batch=batch), config, device)
+
+
+def open_source(config: Data, split: str) -> Source:
+    """The images of one split."""
+    if config.reader == "shapes":
+        if config.augment is not Augment.none:
+            raise InputError(
+                f"data.augment={config.augment} with data.reader=shapes: mirroring or cropping a generated image "
+                "changes its class, so set data.augment=none"
+            )
+        images = config.train_images if split == config.train_split else config.test_images
+        return Shapes(int(split != config.train_split), images or 0, config.size, config.classes)
+    from sasa.data.readers import open_images  # timm takes seconds to import
+
+    return open_images(config, split)
+
+
+def check_classes(config: Data, train: Source, test: Source) -> None:
+    """Both splits have the classes of the configuration."""
+    if train.classes != test.classes:
+        missing = sorted(set(train.classes) ^ set(test.classes))
+        raise InputError(
+            f"data.root={config.root}: {config.train_split} has {len(train.classes)} classes and {config.test_split} "
+            f"has {len(test.classes)}; only one of them has {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}: "
+            "both splits need images of each class"
+        )
+    if len(train.classes) != config.classes:
+        raise InputError(
+            f"data.classes={config.classes}, but data.reader={config.reader} with data.root={config.root} "
+            f"has {len(train.classes)} classes: set data.classes={len(train.classes)}"
+        )
+
+
+def choose(available: int, wanted: int | None, name: str) -> np.ndarray:
+    """Indices of the wanted number of images (None: all), in a random order that is always the same."""
+    if wanted is not None and wanted > available:
+        raise InputError(
+            f"data.{name}={wanted}, but there are {available}: lower it, or set data.{name}=null to take all"
+        )
+    return np.argsort(hash64(SPLIT_SEED, np.arange(available)))[:wanted]
+
+
+def samples(config: Data, source: Source, indices: np.ndarray) -> Samples:
+    """Samples in the order of the source."""
+    return Samples(source, np.sort(indices), config.mean, config.std)

@@ -1,0 +1,114 @@
+"""Loaders: the batches of one epoch, from this process or from workers, always the same ones."""
+
+import math
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sasa.config.schema import Data
+from sasa.data.samples import Key, Samples, unreadable
+from sasa.data.seeds import hash64
+from sasa.errors import InputError
+
+
+def batches_per_epoch(images: int, batch: int) -> int:
+    """Full batches of an epoch of training, or one incomplete batch where there are fewer images than that."""
+    return max(1, images // batch)
+
+
+class TrainOrder:
+    """Keys of an epoch's batches from start_batch on; the order is a function of seed and epoch."""
+
+    def __init__(self, images: int, *, seed: int, epoch: int, batch: int, start_batch: int) -> None:
+        self.images, self.seed, self.epoch, self.batch = images, seed, epoch, batch
+        self.batches = range(start_batch, batches_per_epoch(images, batch))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.argsort(hash64(self.seed, self.epoch, np.arange(self.images)))
+        for number in self.batches:
+            positions = order[number * self.batch : (number + 1) * self.batch].tolist()
+            yield [(self.seed, self.epoch, position) for position in positions]
+
+
+class EvalOrder:
+    """Positions of every image once, in order; the last batch may be incomplete."""
+
+    def __init__(self, images: int, *, batch: int) -> None:
+        self.images, self.batch = images, batch
+
+    def __len__(self) -> int:
+        return math.ceil(self.images / self.batch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, self.images, self.batch):
+            yield list(range(start, min(start + self.batch, self.images)))
+
+
+class Loader:
+    """Iterable of (images float32 (B, 3, S, S), labels int64 (B,)), normalised, on the device.
+
+    Broken images are an InputError, or with data.skip_broken left out of their batch and named in `skipped`. A batch
+    with no image left is not yielded, but counted in `position`: the number of the batch to resume the epoch at.
+    """
+
+    def __init__(
+        self, samples: Samples, order: TrainOrder | EvalOrder, config: Data, device: torch.device | str, start: int = 0
+    ) -> None:
+        self.samples, self.order, self.config = samples, order, config
+        self.device = torch.device(device)
+        self.start = self.position = start
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def skipped(self) -> list[str]:
+        """Names of the broken images met so far, in this epoch or another, each once."""
+        return list(self.samples.skipped)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.position = self.start
+        for batch in self.workers():
+            self.position += 1
+            if batch.broken and not self.config.skip_broken:
+                raise InputError(unreadable(*batch.broken[0]))
+            self.samples.skipped.update((name, None) for name, _ in batch.broken)
+            if len(batch.labels):
+                images = batch.images.to(self.device, non_blocking=True)
+                yield self.samples.normalise(images), batch.labels.to(self.device, non_blocking=True)
+
+    def workers(self) -> DataLoader:
+        """torch's loader over raw batches: uint8 pixels, a quarter of the memory to move between processes."""
+        count = min(self.config.workers, len(self.order))
+        return DataLoader(
+            self.samples,
+            batch_sampler=self.order,
+            num_workers=count,
+            collate_fn=as_it_is,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=leave_signals_to_parent,
+            prefetch_factor=4 if count else None,
+            generator=torch.Generator(),  # the loader draws a number for its workers: not from the run's generator
+        )
+
+
+def as_it_is(batch: Any) -> Any:
+    """Samples come as a batch already."""
+    return batch
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C, or SIGTERM from a scheduler, reaches the whole process group: the main process decides what to do.
+
+    It may need its workers until its next checkpoint. A second SIGTERM ends a worker, so that none can hang its parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -1,0 +1,79 @@
+"""A contact sheet: samples as a picture, with what they are and what a network took them for."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+TILE = 160  # side of a picture on the sheet, pixels
+GAP = 12
+TEXT = 18  # size of the first line below a picture, in pixels
+RIGHT, WRONG, INK, QUIET, PAPER = "#15803d", "#c81e1e", "#18181b", "#71717a", "#ffffff"
+
+
+def sheet(
+    images: Tensor,
+    labels: Sequence[int] | Tensor,
+    predictions: Sequence[int] | Tensor,
+    classes: Sequence[str],
+    path: str | Path,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    columns: int = 8,
+) -> None:
+    """Save normalised images (N, 3, S, S) as a PNG: below each its class, and the prediction in green or red."""
+    pictures = denormalise(images, mean, std)
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    below = 3 * TEXT
+    page = Image.new("RGB", (GAP + columns * (TILE + GAP), GAP + rows * (TILE + below + GAP)), PAPER)
+    draw = ImageDraw.Draw(page)
+    for number, (picture, label, prediction) in enumerate(zip(pictures, labels, predictions, strict=True)):
+        x = GAP + number % columns * (TILE + GAP)
+        y = GAP + number // columns * (TILE + below + GAP)
+        right = int(label) == int(prediction)
+        page.paste(enlarge(picture), (x, y))
+        line(draw, x, y + TILE + 5, classes[int(label)], INK)
+        mark(draw, x, y + TILE + 5 + TEXT + 4, right)
+        line(draw, x + TEXT, y + TILE + 5 + TEXT + 4, classes[int(prediction)], RIGHT if right else WRONG)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    page.save(path, format="PNG", optimize=True)
+
+
+def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[Image.Image]:
+    """Pictures from normalised images (N, 3, S, S)."""
+    scale, shift = (torch.tensor(values).view(3, 1, 1) for values in (std, mean))
+    pixels = (images.detach().float().cpu() * scale + shift).clamp(0, 1) * 255
+    return [Image.fromarray(picture) for picture in pixels.round().permute(0, 2, 3, 1).numpy().astype(np.uint8)]
+
+
+def enlarge(picture: Image.Image) -> Image.Image:
+    """TILE x TILE pixels; tiny pictures in two steps, which keeps their edges without a staircase."""
+    side = picture.width * max(1, round(TILE / picture.width / 2))
+    return picture.resize((side, side), Image.Resampling.NEAREST).resize((TILE, TILE), Image.Resampling.BICUBIC)
+
+
+def mark(draw: ImageDraw.ImageDraw, x: int, y: int, right: bool) -> None:
+    """A tick or a cross, drawn: the font may not have them, and colour alone does not reach everyone."""
+    if right:
+        draw.line([(x, y + 9), (x + 4, y + 13), (x + 12, y + 3)], fill=RIGHT, width=3, joint="curve")
+    else:
+        draw.line([(x + 1, y + 4), (x + 10, y + 13)], fill=WRONG, width=3)
+        draw.line([(x + 10, y + 4), (x + 1, y + 13)], fill=WRONG, width=3)
+
+
+def line(draw: ImageDraw.ImageDraw, x: int, y: int, text: str, colour: str) -> None:
+    """One line of text in what is left of the tile's width, smaller or shortened where it is long."""
+    width = TILE - x % (TILE + GAP) + GAP
+    for size in range(TEXT - 2, 10, -1):
+        font = ImageFont.load_default(size)
+        if draw.textlength(text, font) <= width:
+            break
+    while draw.textlength(text, font) > width:
+        text = text.removesuffix("…")[:-1] + "…"
+    draw.text((x, y), text, fill=colour, font=font)

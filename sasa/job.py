@@ -1,0 +1,226 @@
+"""One run, from a checked configuration to its result."""
+
+import platform
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sasa.config.schema import Config
+from sasa.errors import InputError
+from sasa.record import Identity, Record, now, read_json
+
+SHEET_IMAGES = 32
+TABLE_COLUMNS = (
+    "row",
+    "status",
+    "flops_published",
+    "flops",
+    "params_published",
+    "params",
+    "top1_published",
+    "top1",
+    "seeds",
+)
+
+
+class RunFailed(Exception):
+    """A run that failed, in one line; its record tells more."""
+
+
+def run(config: Config, identity: Identity, console: Console) -> tuple[dict[str, Any], Path]:
+    """Train and evaluate one configuration, or find it finished. Returns the content of result.json and its folder."""
+    record = Record(config, identity)
+    with record.held():
+        record.prepare()
+        result = finished(record, console)
+        if result is None:
+            result = recorded(record, console)
+    return result, record.folder
+
+
+def finished(record: Record, console: Console) -> dict[str, Any] | None:
+    """The result of this key if a run of it is finished, here or in another folder (several tables share rows)."""
+    result = read_json(record.path("result.json"))
+    if result and result.get("status") == "finished":
+        console.print(f"{record.identity.title} is finished already: nothing is trained", highlight=False)
+        return result
+    for folder in record.others():
+        result = read_json(folder / "result.json")
+        if result and result.get("status") == "finished":
+            source = result.get("same_as") or folder.relative_to(record.output).as_posix()
+            console.print(
+                f"{record.identity.title} is the run of {source}, which is finished: nothing is trained",
+                highlight=False,
+            )
+            record.write_config()
+            record.result = result
+            for name in ("metrics.jsonl", "samples.png"):
+                with suppress(FileNotFoundError):
+                    record.path(name).write_bytes((folder / name).read_bytes())
+            record.write_result("finished", same_as=source)
+            return record.result
+    return None
+
+
+def recorded(record: Record, console: Console) -> dict[str, Any]:
+    """Train, and leave a record of whatever comes of it."""
+    from sasa.train.interrupt import Interrupted
+
+    try:
+        record.write_config()
+        record.write_result("running", started=now())
+        return train(record, console)
+    except (Interrupted, KeyboardInterrupt) as error:
+        note_end(record, "interrupted", "stopped by the user", str(error))
+        command = record.identity.command
+        console.print(
+            f"[yellow]Stopped.[/] The same command goes on from the last checkpoint:\n  {command}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise
+    except InputError as error:
+        note_end(record, "failed", str(error), str(error))
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if isinstance(error, OSError):
+            reason = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
+        from sasa.train.loop import Diverged
+
+        if isinstance(error, Diverged):
+            reason = str(error)
+        note_end(record, "failed", reason, traceback.format_exc())
+        kept = (
+            ". The last checkpoint is kept: the same command goes on from it"
+            if record.path("checkpoint.pt").exists()
+            else ""
+        )
+        raise RunFailed(f"{reason}{kept}. More in {record.path('run.log')}") from error
+
+
+def note_end(record: Record, status: str, reason: str, log: str) -> None:
+    """Write what ended the run, as far as the disk allows."""
+    with suppress(OSError):
+        record.log(log)
+    with suppress(OSError):
+        record.write_result(status, reason=reason)
+
+
+def train(record: Record, console: Console) -> dict[str, Any]:
+    """The work itself: check everything, count the costs, train, evaluate, write the result."""
+    import torch
+
+    from sasa import ops
+    from sasa.cost import at_paper_size, cost
+    from sasa.data.build import splits
+    from sasa.models.build import classifier, set_bn_decay
+    from sasa.train.loop import Trainer, require_device, seed_everything
+    from sasa.train.track import open_tracker
+
+    config = record.config
+    device = require_device(config.device)
+    backend = ops.resolve(config.kernel.backend, device)
+    costs, paper_costs = cost(config), cost(at_paper_size(config))
+    data = splits(config.data)
+    seed_everything(config.seed, 0)
+    model = classifier(config)
+    set_bn_decay(model, config.train.bn_decay)
+    trainer = Trainer(model, data, config, device, record)
+    state = last_checkpoint(record, device)
+    if state:
+        trainer.load(state)
+        console.print(f"going on from epoch {trainer.progress.epoch}, step {trainer.progress.step}", highlight=False)
+    record.log(f"{record.identity.command} on {device}, attention by {backend}, key {record.key}")
+    facts = {
+        "data": config.data.name,
+        "epochs": config.train.epochs,
+        "costs": costs,
+        "paper_costs": paper_costs,
+        "backend": backend,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "sasa")},
+    }
+    record.write_result("running", **facts)
+    tracker = open_tracker(config, asdict(config), record, console)
+    result: dict[str, Any] = {}
+    try:
+        trainer.run(console, tracker.log)
+        result = conclude(trainer, record)
+        tracker.picture("samples", record.path("samples.png"))
+        send_table(tracker, record)
+    finally:
+        accuracy = {
+            f"{split}/{name}": value
+            for split, means in result.get("accuracy", {}).items()
+            for name, value in means.items()
+        }
+        tracker.close({**accuracy, **costs, "paper": paper_costs, "backend": backend}, failed=not result)
+    return result
+
+
+def last_checkpoint(record: Record, device: Any) -> dict[str, Any] | None:
+    """The furthest checkpoint of this key, of this folder or of another one that was left unfinished."""
+    from sasa.train import checkpoint
+
+    best = None
+    for folder in (record.folder, *record.others()):
+        path = folder / "checkpoint.pt"
+        if path.exists():
+            state = checkpoint.load(path, device)
+            if state["key"] != record.key:
+                raise InputError(
+                    f"{path} is of another configuration. Remove it, or give another folder with output=<folder>"
+                )
+            place = (state["progress"]["epoch"], state["progress"]["step"])
+            if best is None or place > best[0]:
+                best = (place, state)
+    return best[1] if best else None
+
+
+def conclude(trainer: Any, record: Record) -> dict[str, Any]:
+    """Evaluate on the test images, save a sheet of them, and write the result."""
+    from sasa.data.sheet import sheet
+
+    progress, config = trainer.progress, record.config
+    started = time.monotonic()
+    test = trainer.evaluate(trainer.splits.test)
+    images, labels, predictions = trainer.predictions(trainer.splits.test, SHEET_IMAGES)
+    path = record.path("samples.png")
+    sheet(images, labels, predictions, trainer.splits.classes, path, mean=config.data.mean, std=config.data.std)
+    validation = next(line for line in reversed(progress.history) if line["split"] == "validation")
+    record.write_result(
+        "finished",
+        accuracy={"validation": {name: validation[name] for name in ("loss", "top1", "top5")}, "test": test},
+        epochs_done=progress.epoch,
+        seconds=round(progress.seconds + time.monotonic() - started, 2),
+        images_per_second=round(progress.images / max(progress.seconds, 1e-9), 2),
+        skipped_images=len(progress.skipped),
+        skipped=progress.skipped[:100],
+        finished=now(),
+    )
+    record.log(
+        f"finished: test top-1 {test['top1']:.2f}, validation top-1 {validation['top1']:.2f}, {config.scale.name}"
+    )
+    return record.result
+
+
+def send_table(tracker: Any, record: Record) -> None:
+    """The run's table of the paper as it stands now, to the tracker."""
+    from sasa.report.collect import collect
+    from sasa.report.paper import find_table
+    from sasa.report.tables import compare
+
+    identity = record.identity
+    if identity.table is None:
+        return
+    runs = collect(record.output).runs
+    lines = compare(find_table(identity.table), runs, record.config.scale.name, ",".join(identity.variant)).lines
+    rows = [[getattr(line, name) for name in TABLE_COLUMNS] for line in lines]
+    tracker.table(identity.table, list(TABLE_COLUMNS), rows)

@@ -1,0 +1,48 @@
+"""The paper's networks under timm's names: `import sasa.models.zoo`, then `timm.create_model("sasa50")`.
+
+sasa26, sasa38, sasa50                             full attention, spatially-aware stem
+sasa26_conv_stem, sasa38_conv_stem, ...            attention behind a convolution stem
+"""
+
+from typing import Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+
+from sasa.models.resnet import BLOCKS, ResNet
+from sasa.nn.attention import AttentionOptions
+
+STEMS = {"": "attention_spatial_values", "_conv_stem": "conv"}
+CONFIG: dict[str, Any] = {
+    "num_classes": 1000,
+    "input_size": (3, 224, 224),
+    "pool_size": (7, 7),
+    "crop_pct": 0.875,
+    "interpolation": "bicubic",
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "classifier": "fc",
+    "fixed_input_size": False,
+}
+FIRST = {"": ("stem.query", "stem.key", "stem.value.project"), "_conv_stem": "stem.conv1"}
+default_cfgs = generate_default_cfgs(
+    {f"sasa{depth}{end}": CONFIG | {"first_conv": FIRST[end]} for depth in BLOCKS for end in STEMS}
+)
+
+
+def register(depth: int, ending: str) -> None:
+    """Register one network; `extent`, `heads` and the other fields of AttentionOptions are arguments of it too."""
+    name = f"sasa{depth}{ending}"
+
+    def create(pretrained: bool = False, **arguments: Any) -> ResNet:
+        fields = AttentionOptions.__dataclass_fields__
+        options = AttentionOptions(**{field: arguments.pop(field) for field in list(arguments) if field in fields})
+        whole: dict[str, Any] = {"depth": depth, "stem": STEMS[ending], "options": options, **arguments}
+        return build_model_with_cfg(ResNet, name, pretrained, feature_cfg={"flatten_sequential": False}, **whole)
+
+    create.__name__ = name
+    register_model(create)
+
+
+for depth in BLOCKS:
+    for ending in STEMS:
+        register(depth, ending)

@@ -1,0 +1,85 @@
+"""The stand-alone attention layer of Section 3.1, in the place of a spatial convolution."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sasa.errors import InputError
+from sasa.nn.position import sinusoids
+from sasa.ops import local_attention
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """What all attention layers of a network share; the defaults are the paper's."""
+
+    extent: int = 7
+    heads: int = 8
+    stem_heads: int = 4
+    position: str = "relative"  # none, absolute or relative (Table 5)
+    logits: str = "content_position"  # or position: q.r alone (Table 6)
+    border: str = "mask"  # or zero
+    scaled: bool = False  # logits over sqrt(head size)
+    backend: str = "auto"
+
+
+def check_heads(channels: int, heads: int, position: str) -> None:
+    """Raise InputError unless `heads` heads fit `channels` channels."""
+    parts = heads * 2 if position == "relative" else heads
+    if channels % parts:
+        halves = ", in two halves each for the relative position" if position == "relative" else ""
+        raise InputError(
+            f"{heads} attention heads do not divide a layer of {channels} channels{halves}: "
+            f"the width must be a multiple of {parts}; change backbone.width or the number of heads"
+        )
+
+
+class LocalAttention(nn.Module):
+    """Local self-attention, (B, in_channels, H, W) -> (B, out_channels, H, W): pointwise q, k, v without bias, 8 heads."""
+
+    def __init__(self, in_channels: int, out_channels: int, options: AttentionOptions) -> None:
+        super().__init__()
+        relative = options.position == "relative"
+        if options.logits == "position" and not relative:
+            raise InputError(
+                f"logits=position leaves q.r alone, and position={options.position} has no r: choose position=relative"
+            )
+        check_heads(out_channels, options.heads, options.position)
+        self.options = options
+        head_channels = out_channels // options.heads
+        self.scale = head_channels**-0.5 if options.scaled else 1.0
+        self.query = nn.Linear(in_channels, out_channels, bias=False)
+        self.key = None if options.logits == "position" else nn.Linear(in_channels, out_channels, bias=False)
+        self.value = nn.Linear(in_channels, out_channels, bias=False)
+        self.row: nn.Parameter | None = None
+        self.column: nn.Parameter | None = None
+        if relative:
+            self.row, self.column = relative_embeddings(options.heads, options.extent, head_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.options.position == "absolute":
+            x = x + sinusoids(x.shape[2], x.shape[3], x.shape[1], like=x)
+        x = x.permute(0, 2, 3, 1)  # b h w c: the memory of channels_last, so no copy
+        output = local_attention(
+            self.query(x),
+            None if self.key is None else self.key(x),
+            self.value(x),
+            heads=self.options.heads,
+            extent=self.options.extent,
+            row=self.row,
+            column=self.column,
+            scale=self.scale,
+            border=self.options.border,
+            backend=self.options.backend,
+        )
+        return output.permute(0, 3, 1, 2)
+
+
+def relative_embeddings(heads: int, offsets: int, head_channels: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Embeddings of the row and of the column offsets, (heads, offsets, head_channels / 2) each; q.r starts near q.k's size."""
+    shape = (heads, offsets, head_channels // 2)
+    row, column = nn.Parameter(torch.empty(shape)), nn.Parameter(torch.empty(shape))
+    nn.init.normal_(row, std=head_channels**-0.5)
+    nn.init.normal_(column, std=head_channels**-0.5)
+    return row, column

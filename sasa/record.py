@@ -1,0 +1,238 @@
+"""A run's files: config.json, metrics.jsonl, result.json, run.log, checkpoint.pt and samples.png; its key, and its lock."""
+
+import hashlib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sasa.config.schema import Config, StemKind
+from sasa.errors import InputError
+
+SEMANTICS = 1  # raise it when a change of the code changes the numbers of a configuration
+MACHINE = ("device", "output", "kernel", "tracker", "data.workers", "data.download", "train.checkpoint_minutes")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is called: the row that it is of, and the overrides beside it."""
+
+    table: str | None
+    row: str | None
+    variant: tuple[str, ...]  # overrides other than the table, the scale, the seed and those of the machine
+    command: str
+    like: tuple[str, str] | None = None  # the row of the paper with the same network
+
+    @property
+    def title(self) -> str:
+        """What people read: "table4=k3"."""
+        return f"{self.table}={self.row}" if self.table else "run"
+
+
+def is_machine(key: str) -> bool:
+    """Does an override name a setting of the machine, which cannot change a run's numbers?"""
+    return any(key == name or key.startswith(f"{name}.") for name in MACHINE)
+
+
+def folder_name(scale: str, seed: int, variant: tuple[str, ...]) -> str:
+    """The last part of a run's folder, such as "scale=demo,seed=0,train.epochs=2"; odd and long ones end in a hash."""
+    name = ",".join((f"scale={scale}", f"seed={seed}", *variant))
+    plain = re.sub(r"[^\w.,=+\[\]-]", "_", name)[:180]
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def key_of(config: Config) -> str:
+    """Hash of all of a configuration that can change the run's numbers; 16 hexadecimal digits."""
+    plain = asdict(config)
+    for name in MACHINE:
+        group, _, field = name.partition(".")
+        if field:
+            del plain[group][field]
+        else:
+            del plain[group]
+    for group in ("data", "train", "scale"):
+        del plain[group]["name"]
+    plain["backbone"]["width"] *= plain["scale"].pop("width")
+    stem = config.stem.kind
+    if stem != StemKind.attention_spatial_values:
+        del plain["stem"]["mixtures"]
+    if stem == StemKind.conv:
+        del plain["attention"]["stem_heads"]
+    if "attention" not in config.layers.groups:
+        for group in ("extent", "position", "logits"):
+            del plain[group]
+        for field in ("heads", "border"):
+            del plain["attention"][field]
+        if stem == StemKind.conv:
+            del plain["attention"]
+    text = json.dumps([SEMANTICS, plain], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file, or None where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a temporary file beside the path, flush it to the disk, and rename it: a reader sees the old file or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+class Record:
+    """The folder of one run."""
+
+    def __init__(self, config: Config, identity: Identity) -> None:
+        self.config, self.identity = config, identity
+        self.key = key_of(config)
+        self.output = Path(config.output).absolute()
+        parts = (identity.table, identity.row) if identity.table and identity.row else ("run",)
+        self.folder = self.output.joinpath(*parts, folder_name(config.scale.name, config.seed, identity.variant))
+        self.result: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The folder relative to outputs/."""
+        return self.folder.relative_to(self.output).as_posix()
+
+    def path(self, name: str) -> Path:
+        """A file of this run."""
+        return self.folder / name
+
+    def prepare(self) -> None:
+        """Make the folder; InputError where nothing can be written, or where another configuration's run lies in it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path(".writable"), b"")
+            self.path(".writable").unlink()
+        except OSError as error:
+            raise InputError(
+                f"cannot write to {self.folder}: {error.strerror}. "
+                "Make it writable, or give another folder with output=<folder>"
+            ) from error
+        other = read_json(self.path("config.json"))
+        if other and other.get("key") != self.key:
+            changes = ", ".join(differences(other.get("config") or {}, asdict(self.config)))
+            raise InputError(
+                f"{self.folder} holds a run of another configuration ({changes or 'an earlier version of sasa'}). "
+                "Remove that folder, or give another one with output=<folder>"
+            )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold this run's key, so that no other process trains it; InputError says who does."""
+        locks = self.output / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(locks / f"{self.key}.lock", timeout=0)
+            lock.acquire()
+        except Timeout:
+            holder = read_json(locks / f"{self.key}.json") or {}
+            raise InputError(
+                f"{self.identity.title} is being trained by process {holder.get('pid', '?')} on {holder.get('host', '?')} "
+                f"since {holder.get('started', '?')}, in {holder.get('folder', '?')}. Wait for it, or stop it first"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"cannot write to {self.output}: {error.strerror}. "
+                "Make it writable, or give another folder with output=<folder>"
+            ) from error
+        try:
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": now(), "folder": str(self.folder)}
+            write_atomically(locks / f"{self.key}.json", json.dumps(holder).encode())
+            yield
+        finally:
+            lock.release()
+
+    def others(self) -> Iterator[Path]:
+        """Other folders below outputs/ with a run of the same key."""
+        for path in sorted(self.output.glob("**/config.json")):
+            if path.parent != self.folder and (read_json(path) or {}).get("key") == self.key:
+                yield path.parent
+
+    def write_config(self) -> None:
+        """config.json: the resolved configuration and what the run is called."""
+        content = {
+            **self._names(),
+            "variant": ",".join(self.identity.variant),
+            "command": self.identity.command,
+            "config": asdict(self.config),
+        }
+        write_atomically(self.path("config.json"), json.dumps(content, indent=2).encode())
+
+    def write_result(self, status: str, **fields: Any) -> None:
+        """result.json: what has become of the run; fields stay until they are given anew."""
+        self.result |= {
+            "status": status,
+            **self._names(),
+            "variant": ",".join(self.identity.variant),
+            "reason": None,
+            "same_as": None,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            **fields,
+        }
+        write_atomically(self.path("result.json"), json.dumps(self.result, indent=2).encode())
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """metrics.jsonl from its beginning, as it was at a checkpoint."""
+        write_atomically(self.path("metrics.jsonl"), "".join(json.dumps(line) + "\n" for line in history).encode())
+
+    def add_metrics(self, line: dict[str, Any]) -> None:
+        """One more line of metrics.jsonl."""
+        with self.path("metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def log(self, text: str) -> None:
+        """One more line of run.log, with the time."""
+        with self.path("run.log").open("a") as file:
+            file.write(f"{now()} {text}\n")
+
+    def _names(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "table": self.identity.table,
+            "row": self.identity.row,
+            "scale": self.config.scale.name,
+            "seed": self.config.seed,
+        }
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """What changed between two configurations, as "train.lr: 0.1, now 0.2"; settings of the machine are left out."""
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if is_machine(prefix + name):
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}: {old}, now {new}"
+
+
+def now() -> str:
+    """The local time to the second, in ISO 8601."""
+    return datetime.fromtimestamp(time.time()).astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,139 @@
+"""`python -m sasa.report`: the paper's tables beside our runs."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from io import StringIO
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+
+from sasa.errors import InputError
+from sasa.report.collect import Run, collect
+from sasa.report.formats import comma_separated, latex, markdown, structured
+from sasa.report.groups import settings
+from sasa.report.names import unknown
+from sasa.report.paper import TABLES, Table, find_table
+from sasa.report.tables import Comparison, compare
+from sasa.report.terminal import print_comparison, print_warnings
+
+FORMATS = ("rich", "markdown", "csv", "latex", "json")
+SCALES = Path(__file__).resolve().parents[2] / "conf" / "scale"
+FILE_WIDTH = 120
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status; 2 means that something given to it cannot work."""
+    options = _parser().parse_args(arguments)
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        _report(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sasa.report", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)} or all (default: the tables that have runs)")
+    add("--scale", help="only the runs at this scale (default: each scale that has runs, a table each)")
+    add("--variant", help="only the runs with these overrides, '' for those with none (default: each, a table each)")
+    add("--format", default="rich", help=f"{', '.join(FORMATS)} (default: rich)")
+    add("--own-costs", action="store_true", help="show the costs of the networks as run, too, on any terminal width")
+    add("--output", type=Path, default=Path("outputs"), metavar="DIR", help="where the runs are (default: outputs)")
+    add("--to", type=Path, metavar="FILE", help="write to this file instead of the terminal")
+    return parser
+
+
+def _report(options: argparse.Namespace) -> None:
+    if options.format not in FORMATS:
+        raise InputError(unknown("format", options.format, FORMATS))
+    for name in options.tables:
+        if name != "all":
+            _check_table(name)
+    collection = collect(options.output)
+    _check_settings(options, collection.runs)
+    tables = _tables(options.tables, collection.runs)
+    chosen = [found for table in tables for found in _comparisons(table, collection.runs, options)]
+    if options.to is None:
+        _write(chosen, options, sys.stdout)
+    else:
+        _write_file(chosen, options)
+    if not tables:
+        names = ", ".join(f"make {name}" for name in TABLES)
+        print(f"No runs in {options.output} yet. Start a table with one of: {names}.", file=sys.stderr)
+    print_warnings(collection.warnings, Console(stderr=True))
+
+
+def _check_table(name: str) -> None:
+    if name not in TABLES:
+        raise InputError(unknown("table", name, [*TABLES, "all"]))
+
+
+def _tables(names: list[str], runs: Iterable[Run]) -> list[Table]:
+    if "all" in names:
+        return list(TABLES.values())
+    if names:
+        return [find_table(name) for name in dict.fromkeys(names)]
+    return [table for table in TABLES.values() if settings(runs, table.name)]
+
+
+def _check_settings(options: argparse.Namespace, runs: Iterable[Run]) -> None:
+    """A scale is known if it has runs or a file in conf/scale; a variant if it has runs."""
+    scales = sorted({run.scale for run in runs} | {path.stem for path in SCALES.glob("*.yaml")})
+    variants = sorted({"", *(run.variant for run in runs)})
+    if options.scale is not None and options.scale not in scales and scales:
+        raise InputError(unknown("scale", options.scale, scales))
+    if options.variant is not None and options.variant not in variants:
+        raise InputError(unknown("variant", options.variant, variants))
+
+
+def _comparisons(table: Table, runs: Iterable[Run], options: argparse.Namespace) -> list[Comparison]:
+    """A comparison for each scale and variant that is asked for and has runs; without any, one without runs."""
+    found = [
+        (scale, variant)
+        for scale, variant in settings(runs, table.name)
+        if options.scale in (None, scale) and options.variant in (None, variant)
+    ]
+    return [
+        compare(table, runs, scale, variant) for scale, variant in found or [(options.scale, options.variant or "")]
+    ]
+
+
+def _write(comparisons: list[Comparison], options: argparse.Namespace, file: TextIO) -> None:
+    if options.format == "rich":
+        wide = None if file.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
+        console = Console(file=file, width=wide)
+        for comparison in comparisons:
+            print_comparison(comparison, console, options.own_costs)
+    elif options.format == "markdown":
+        file.write(markdown(comparisons, options.own_costs))
+    elif options.format == "latex":
+        file.write(latex(comparisons, options.own_costs))
+    elif options.format == "csv":
+        file.write(comma_separated(comparisons))
+    else:
+        file.write(structured(comparisons))
+    file.flush()
+
+
+def _write_file(comparisons: list[Comparison], options: argparse.Namespace) -> None:
+    text = StringIO()
+    _write(comparisons, options, text)
+    try:
+        options.to.parent.mkdir(parents=True, exist_ok=True)
+        options.to.write_text(text.getvalue(), encoding="utf-8", newline="")
+    except OSError as error:
+        raise InputError(f"cannot write to {options.to}: {error.strerror}") from error
+    print(f"wrote {options.to}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

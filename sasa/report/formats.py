@@ -1,0 +1,160 @@
+"""Comparisons as Markdown, CSV, LaTeX and JSON. Labels and reasons come from files, so each format escapes them."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from sasa.report.blocks import Cell, blocks, fixed
+from sasa.report.names import clean
+from sasa.report.tables import Comparison, Line
+
+CSV_NUMBERS = {
+    "flops_published": 1,
+    "flops": 4,
+    "flops_difference": 4,
+    "params_published": 1,
+    "params": 4,
+    "params_difference": 4,
+    "top1_published": 1,
+    "top1": 4,
+    "top1_deviation": 4,
+    "top1_difference": 4,
+    "seeds": 0,
+    "run_flops": 0,
+    "run_params": 0,
+}
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "·": r"$\cdot$",
+    "…": r"\ldots{}",
+    **{character: "\\" + character for character in "{}$&#%_"},
+}
+
+
+def markdown(comparisons: Iterable[Comparison], own_costs: bool = False) -> str:
+    """One heading, table and list of notes for each comparison."""
+    return "\n".join(_markdown(comparison, own_costs) for comparison in comparisons)
+
+
+def _markdown(comparison: Comparison, own_costs: bool) -> str:
+    layout = blocks(comparison, own_costs=own_costs)
+    headers = [f"{block.title} {header}".strip() for block in layout for header in block.headers]
+    aligned = ["---" if block.labels else "---:" for block in layout for _ in block.headers]
+    rows = [[_markdown_cell(cell) for cell in row] for row in _flat_rows(comparison, own_costs)]
+    table = [f"| {' | '.join(cells)} |" for cells in ([escape_markdown(text) for text in headers], aligned, *rows)]
+    below = [comparison.caption, *([comparison.legend] if comparison.runs else [])]
+    notes = [f"- {escape_markdown(note)}" for line in comparison.lines for note in line.notes]
+    title = f"### {escape_markdown(comparison.table.title)}"
+    return "\n".join([title, "", *table, "", *map(escape_markdown, below), *([""] if notes else []), *notes, ""])
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = escape_markdown(cell.text)
+    return f"**{text}**" if cell.role == "best" else text
+
+
+def escape_markdown(text: str) -> str:
+    text = re.sub(r"([\\`*_{}\[\]|#~$])", r"\\\1", clean(text))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def latex(comparisons: Iterable[Comparison], own_costs: bool = False) -> str:
+    """A booktabs table for each comparison; notes become comments above it."""
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(_latex(comparison, own_costs) for comparison in comparisons)
+
+
+def _latex(comparison: Comparison, own_costs: bool) -> str:
+    layout = blocks(comparison, own_costs=own_costs)
+    titles, rules, start = [], [], 1
+    for block in layout:
+        width = len(block.headers)
+        titles.append(rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(block.title)}}}")
+        rules += [rf"\cmidrule(lr){{{start}-{start + width - 1}}}"] if block.title else []
+        start += width
+    alignment = "".join(("l" if block.labels else "r") * len(block.headers) for block in layout)
+    caption = escape_latex(
+        f"{comparison.table.title}. {comparison.caption}" + f" {comparison.legend}" * bool(comparison.runs)
+    )
+    return "\n".join(
+        [
+            *(f"% {clean(note)}" for line in comparison.lines for note in line.notes),
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            rf"\label{{tab:{comparison.table.name}}}",
+            rf"\begin{{tabular}}{{{alignment}}}",
+            r"\toprule",
+            " & ".join(titles) + r" \\",
+            " ".join(rules),
+            " & ".join(escape_latex(header) for block in layout for header in block.headers) + r" \\",
+            r"\midrule",
+            *(" & ".join(map(_latex_cell, row)) + r" \\" for row in _flat_rows(comparison, own_costs)),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_cell(cell: Cell) -> str:
+    if cell.role in ("difference", "deviation") and cell.text:
+        return f"${cell.text}$"
+    text = escape_latex(cell.text)
+    return rf"\textbf{{{text}}}" if cell.role == "best" else text
+
+
+def escape_latex(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in clean(text))
+
+
+def comma_separated(comparisons: Iterable[Comparison]) -> str:
+    """One header for all comparisons, one record a row; a label column of another table is empty."""
+    found = list(comparisons)
+    columns = list(dict.fromkeys(column for comparison in found for column in comparison.table.columns))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["table", "scale", "variant", "row", *columns, "status", "split", *CSV_NUMBERS, "notes"])
+    for comparison in found:
+        for line in comparison.lines:
+            writer.writerow(_record(comparison, line, columns))
+    return text.getvalue()
+
+
+def _record(comparison: Comparison, line: Line, columns: Sequence[str]) -> list[str]:
+    labels = dict(zip(comparison.table.columns, line.cells, strict=True))
+    texts = [comparison.table.name, comparison.scale or "", comparison.variant, line.row]
+    texts += [*(labels.get(column, "") for column in columns), line.status, comparison.table.split]
+    numbers = [fixed(getattr(line, name), decimals) for name, decimals in CSV_NUMBERS.items()]
+    return [*map(clean, texts), *numbers, "; ".join(line.notes)]
+
+
+def structured(comparisons: Iterable[Comparison]) -> str:
+    """JSON: a list of tables with every field of their rows and runs, but for the runs' whole configurations."""
+    return json.dumps([_table(comparison) for comparison in comparisons], indent=2, allow_nan=False) + "\n"
+
+
+def _table(comparison: Comparison) -> dict[str, object]:
+    table = comparison.table
+    rows = []
+    for line in comparison.lines:
+        row = asdict(line) | {"cells": dict(zip(table.columns, line.cells, strict=True))}
+        for run in row["runs"]:
+            del run["config"]
+        rows.append(row)
+    setting = {"scale": comparison.scale, "variant": comparison.variant, "caption": comparison.caption}
+    return {"table": table.name, "title": table.title, "split": table.split, **setting, "rows": rows}
+
+
+def _flat_rows(comparison: Comparison, own_costs: bool) -> list[list[Cell]]:
+    layout = blocks(comparison, own_costs=own_costs)
+    return [[cell for row in rows for cell in row] for rows in zip(*(block.rows for block in layout), strict=True)]

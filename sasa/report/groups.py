@@ -1,0 +1,70 @@
+"""The runs of one row at one scale and variant, gathered over seeds."""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sasa.report.collect import Run
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean and sample standard deviation over `count` seeds; the deviation of one seed is None."""
+
+    mean: float
+    deviation: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one row that share a scale and a variant, one a seed, by seed."""
+
+    row: str
+    scale: str
+    variant: str
+    runs: tuple[Run, ...]
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.status == "finished")
+
+    @property
+    def status(self) -> str:
+        """The best that any seed has come to: finished, running, failed, interrupted."""
+        present = {run.status for run in self.runs}
+        return next(status for status in ("finished", "running", "failed", "interrupted") if status in present)
+
+    @property
+    def newest(self) -> tuple[Run, ...]:
+        """The runs, newest first."""
+        return tuple(sorted(self.runs, key=lambda run: run.started, reverse=True))
+
+    def top1(self, split: str) -> Statistic | None:
+        """Top-1 of the finished runs on `split`; None if no run has it. Another split never stands in for it."""
+        values = [run.accuracy[split]["top1"] for run in self.finished if "top1" in run.accuracy.get(split, {})]
+        if not values:
+            return None
+        return Statistic(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def gather(runs: Iterable[Run], table: str, scale: str, variant: str) -> dict[str, Group]:
+    """The groups of a table at one scale and variant, by row name."""
+    seeds: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        if run.row is not None and (run.table, run.scale, run.variant) == (table, scale, variant):
+            row = seeds.setdefault(run.row, {})
+            # `table4=k3` and `table4=k3 seed=0` are the same experiment in two folders: it counts once.
+            row[run.seed] = max(row.get(run.seed, run), run, key=_standing)
+    return {
+        row: Group(row, scale, variant, tuple(run for _, run in sorted(found.items()))) for row, found in seeds.items()
+    }
+
+
+def settings(runs: Iterable[Run], table: str) -> list[tuple[str, str]]:
+    """Every (scale, variant) at which the table has runs; of a scale, the one without overrides comes first."""
+    return sorted({(run.scale, run.variant) for run in runs if run.table == table and run.row is not None})
+
+
+def _standing(run: Run) -> tuple[bool, bool, str]:
+    return run.status == "finished", run.status == "running", run.started

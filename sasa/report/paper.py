@@ -1,0 +1,154 @@
+"""The paper's published numbers: tables 1 and 3 to 7, and the rows of figure 5, in the paper's order."""
+
+from dataclasses import dataclass
+
+from sasa.errors import InputError
+from sasa.report.names import unknown
+
+# An implementation of the paper's networks comes this close to every published cost (G of FLOPs, M of parameters).
+FLOPS_TOLERANCE = 0.13
+PARAMS_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published row: FLOPs in G (a multiply-add is 2), parameters in M, top-1 in %; None where the paper has none."""
+
+    name: str
+    cells: tuple[str, ...]
+    flops: float | None = None
+    params: float | None = None
+    top1: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table. `columns`, under `heading`, name its rows' cells; its top-1 was measured on `split`."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    split: str
+    rows: tuple[Row, ...]
+    heading: str = ""
+
+
+BASELINE, CONV_STEM, FULL = "baseline", "conv stem + attention", "full attention"
+
+TABLE1 = Table(
+    "table1",
+    "Table 1: convolution and attention at three depths",
+    ("network", "ResNet"),
+    "test",
+    (
+        Row("baseline_26", (BASELINE, "26"), 4.7, 13.7, 74.5),
+        Row("baseline_38", (BASELINE, "38"), 6.5, 19.6, 76.2),
+        Row("baseline_50", (BASELINE, "50"), 8.2, 25.6, 76.9),
+        Row("conv_stem_26", (CONV_STEM, "26"), 4.5, 10.3, 75.8),
+        Row("conv_stem_38", (CONV_STEM, "38"), 5.7, 14.1, 77.1),
+        Row("conv_stem_50", (CONV_STEM, "50"), 7.0, 18.0, 77.4),
+        Row("full_26", (FULL, "26"), 4.7, 10.3, 74.8),
+        Row("full_38", (FULL, "38"), 6.0, 14.1, 76.9),
+        Row("full_50", (FULL, "50"), 7.2, 18.0, 77.6),
+    ),
+)
+
+TABLE3 = Table(
+    "table3",
+    "Table 3: which layer groups use convolution, which attention",
+    ("convolution", "attention"),
+    "validation",
+    (
+        Row("attention", ("-", "1,2,3,4"), 7.0, 18.0, 80.2),
+        Row("conv1", ("1", "2,3,4"), 7.3, 18.1, 80.7),
+        Row("conv12", ("1,2", "3,4"), 7.5, 18.5, 80.7),
+        Row("conv123", ("1,2,3", "4"), 8.0, 20.8, 80.2),
+        Row("conv", ("1,2,3,4", "-"), 8.2, 25.6, 79.5),
+        Row("attention1", ("2,3,4", "1"), 7.9, 25.5, 79.7),
+        Row("attention12", ("3,4", "1,2"), 7.8, 25.0, 79.6),
+        Row("attention123", ("4", "1,2,3"), 7.2, 22.7, 79.9),
+    ),
+    heading="layer groups",
+)
+
+TABLE4 = Table(
+    "table4",
+    "Table 4: spatial extent k",
+    ("k",),
+    "test",
+    (
+        Row("k3", ("3",), 6.6, 18.0, 76.4),
+        Row("k5", ("5",), 6.7, 18.0, 77.2),
+        Row("k7", ("7",), 7.0, 18.0, 77.4),
+        Row("k9", ("9",), 7.3, 18.0, 77.7),
+        Row("k11", ("11",), 7.7, 18.0, 77.6),
+    ),
+)
+
+TABLE5 = Table(
+    "table5",
+    "Table 5: positional encoding",
+    ("positional encoding",),
+    "validation",
+    (
+        Row("none", ("none",), 6.9, 18.0, 77.6),
+        Row("absolute", ("absolute",), 6.9, 18.0, 78.2),
+        Row("relative", ("relative",), 7.0, 18.0, 80.2),
+    ),
+)
+
+TABLE6 = Table(
+    "table6",
+    "Table 6: content and relative interactions",
+    ("content q·k", "relative q·r"),
+    "test",
+    (
+        Row("position", ("no", "yes"), 6.1, 16.7, 76.9),
+        Row("content_position", ("yes", "yes"), 7.0, 18.0, 77.4),
+    ),
+)
+
+TABLE7 = Table(
+    "table7",
+    "Table 7: attention stem",
+    ("attention stem",),
+    "test",
+    (
+        Row("attention", ("stand-alone",), 7.1, None, 76.2),
+        Row("attention_conv_values", ("spatial convolution for values",), 7.4, None, 77.2),
+        Row("attention_spatial_values", ("spatially-aware values",), 7.2, None, 77.6),
+    ),
+)
+
+# The paper draws figure 5 and prints no numbers; at width 1 its three networks are Table 1's ResNet-50.
+_WIDTH_1 = {"baseline": TABLE1.rows[2], "conv_stem": TABLE1.rows[5], "full": TABLE1.rows[8]}
+
+
+def _width_row(prefix: str, percent: int) -> Row:
+    same = _WIDTH_1[prefix]
+    name, cells = f"{prefix}_{percent}", (same.cells[0], f"{percent / 100:.2f}")
+    return Row(name, cells, same.flops, same.params, same.top1) if percent == 100 else Row(name, cells)
+
+
+FIGURE5 = Table(
+    "figure5",
+    "Figure 5: ResNet-50 at several widths",
+    ("network", "width"),
+    "test",
+    tuple(_width_row(prefix, percent) for prefix in _WIDTH_1 for percent in (25, 50, 75, 100, 125)),
+)
+
+TABLES = {table.name: table for table in (TABLE1, TABLE3, TABLE4, TABLE5, TABLE6, TABLE7, FIGURE5)}
+
+
+def find_table(name: str) -> Table:
+    """The table of this name. Raises InputError, with the nearest names, for any other."""
+    if name not in TABLES:
+        raise InputError(unknown("table", name, TABLES))
+    return TABLES[name]
+
+
+def published(table: str, row: str) -> Row | None:
+    """The published row, or None for a table or row that the paper does not have."""
+    rows = TABLES[table].rows if table in TABLES else ()
+    return next((published_row for published_row in rows if published_row.name == row), None)

@@ -1,0 +1,31 @@
+"""The state of a run, written whole or not at all, and read without running code."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sasa.errors import InputError
+from sasa.record import write_atomically
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors, numbers, strings, lists and dictionaries; OSError (a full disk) leaves the file as it was."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a state; InputError names a file that is none."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a checkpoint that can be read ({str(error).splitlines()[0]}). Remove it"
+        ) from error
+    if not isinstance(state, dict) or "key" not in state:
+        raise InputError(f"{path} is not a checkpoint of sasa. Remove it, or give another folder with output=<folder>")
+    return state

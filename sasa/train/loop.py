@@ -1,0 +1,230 @@
+"""Training a classifier, from the first step or from a checkpoint to the end: Section 4.1."""
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from sasa.config.schema import Config
+from sasa.data.build import Splits, batches_per_epoch, eval_loader, train_loader
+from sasa.data.samples import Samples
+from sasa.errors import InputError
+from sasa.record import Record
+from sasa.train import checkpoint
+from sasa.train.display import Display
+from sasa.train.interrupt import Interrupt, Interrupted
+from sasa.train.metrics import Meter, evaluate
+from sasa.train.optim import averaged, mixing, optimizer, schedule
+
+
+class Diverged(RuntimeError):
+    """The loss is not finite."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands: all of it, with the weights, that a checkpoint holds."""
+
+    epoch: int = 0  # epochs done
+    step: int = 0  # steps done of the next epoch
+    batches: int = 0  # micro-batches read of the next epoch; a wholly broken one makes no part of a step
+    history: list[dict[str, Any]] = field(default_factory=list)  # the lines of metrics.jsonl
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)  # the meter since the last line
+    images: int = 0
+    seconds: float = 0.0
+    skipped: list[str] = field(default_factory=list)  # broken images
+
+
+def seed_everything(*parts: int) -> None:
+    """Seed Python, NumPy and torch from a tuple of numbers."""
+    state = np.random.SeedSequence(parts).generate_state(2, np.uint32)
+    random.seed(int(state[0]))
+    np.random.seed(int(state[0]))
+    torch.manual_seed((int(state[0]) << 32) + int(state[1]))
+
+
+class Trainer:
+    """A network, its recipe and its data; `run` trains it to the end and leaves the weights to evaluate in `best`."""
+
+    def __init__(self, model: nn.Module, splits: Splits, config: Config, device: torch.device, record: Record) -> None:
+        train = config.train
+        self.config, self.splits, self.device, self.record = config, splits, device, record
+        layout = torch.channels_last if train.channels_last else torch.contiguous_format
+        self.model = model.to(device).to(memory_format=layout)
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if train.compile else self.model
+        self.accumulate = train.batch // train.micro_batch
+        micro_batches = batches_per_epoch(len(splits.train), train.micro_batch)
+        self.steps_per_epoch = max(1, micro_batches // self.accumulate)
+        self.accumulate = min(self.accumulate, micro_batches)
+        self.steps = train.epochs * self.steps_per_epoch
+        self.optimizer = optimizer(self.model, train)
+        self.schedule = schedule(self.optimizer, train, self.steps_per_epoch)
+        self.average = averaged(self.model, train)
+        self.mixing = mixing(train, config.data.classes)
+        self.loss = nn.CrossEntropyLoss(label_smoothing=0.0 if self.mixing else train.label_smoothing)
+        self.progress = Progress()
+        self.losses: list[tuple[int, Tensor]] = []  # not yet looked at, so that a GPU need not wait at each step
+
+    @property
+    def best(self) -> nn.Module:
+        """The weights that are evaluated: the moving average if there is one."""
+        return self.average.module if self.average else self.model
+
+    def save(self) -> None:
+        """Write the checkpoint, unless the loss has diverged since the last one."""
+        self.check_losses()
+        state = {
+            "key": self.record.key,
+            "model": self.model.state_dict(),
+            "average": self.average.module.state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "progress": asdict(self.progress) | {"sums": self.meter.sums.tolist()},
+        }
+        checkpoint.save(self.record.path("checkpoint.pt"), state)
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.model.load_state_dict(state["model"])
+        if self.average:
+            self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+
+    def check_losses(self) -> None:
+        """Raise Diverged at the first step whose loss is not finite."""
+        for step, loss in self.losses:
+            if not math.isfinite(loss.item()):
+                raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {self.steps}: try a lower train.lr")
+        self.losses.clear()
+
+    def run(self, console: Console, track: Callable[[dict[str, Any]], None]) -> None:
+        """Train what is left. Interrupted (after a checkpoint) on Ctrl-C or SIGTERM; Diverged if the loss is not finite."""
+        train, progress = self.config.train, self.progress
+        self.record.write_metrics(progress.history)
+        self.meter = Meter(self.device, progress.sums)
+        done = progress.epoch * self.steps_per_epoch + progress.step
+        self.saved = time.monotonic()
+        with Interrupt() as interrupt, Display(console, self.record.identity.title, self.steps, done) as display:
+            self.shown = (time.monotonic(), progress.images)
+            while progress.epoch < train.epochs:
+                self.train_epoch(interrupt, display, track)
+                self.note({"split": "validation"} | self.evaluate(self.splits.validation), track)
+                self.end_epoch(display)
+
+    def train_epoch(self, interrupt: Interrupt, display: Display, track: Callable[[dict[str, Any]], None]) -> None:
+        """The steps that are left of an epoch."""
+        train, progress = self.config.train, self.progress
+        loader = train_loader(
+            self.splits,
+            self.config.data,
+            seed=self.config.seed,
+            epoch=progress.epoch,
+            batch=train.micro_batch,
+            start_batch=progress.batches,
+            device=self.device,
+        )
+        skipped = set(progress.skipped)
+        batches = iter(loader)
+        while progress.step < self.steps_per_epoch:
+            started = time.monotonic()
+            step = progress.epoch * self.steps_per_epoch + progress.step
+            gathered = list(islice(batches, self.accumulate))
+            if not gathered:
+                break
+            self.train_step(step, gathered)
+            progress.step += 1
+            progress.batches = loader.position
+            progress.skipped = sorted(skipped | set(loader.skipped))
+            progress.seconds += time.monotonic() - started
+            if (step + 1) % train.log_steps == 0 or progress.step == self.steps_per_epoch:
+                self.check_losses()
+                self.show(step + 1, display)
+                lr = self.optimizer.param_groups[0]["lr"]
+                self.note({"split": "train", **self.meter.means(), "lr": lr}, track)
+                self.meter = Meter(self.device)
+            if interrupt.number is not None:
+                self.save()
+                raise Interrupted(interrupt.number)
+            if time.monotonic() - self.saved > 60 * train.checkpoint_minutes:
+                self.save()
+                self.saved = time.monotonic()
+
+    def train_step(self, step: int, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """One update, from micro-batches of images and labels on the device."""
+        self.model.train()
+        seed_everything(self.config.seed, step, 1)  # so that mixing depends on the step alone
+        self.schedule.step_update(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        layout = torch.channels_last if self.config.train.channels_last else torch.contiguous_format
+        for images, labels in batches:
+            images, targets = images.contiguous(memory_format=layout), labels
+            if self.mixing and len(images) % 2 == 0:
+                images, targets = self.mixing(images, labels)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.amp):
+                logits = self.forward(images)
+            loss = self.loss(logits.float(), targets)
+            (loss / len(batches)).backward()
+            self.meter.add(loss, logits, labels)
+            self.losses.append((step, loss.detach()))
+            self.progress.images += len(images)
+        self.optimizer.step()
+        if self.average:
+            self.average.update(self.model)
+
+    def show(self, step: int, display: Display) -> None:
+        """Bring the display up to date."""
+        now, images = time.monotonic(), self.progress.images
+        speed = (images - self.shown[1]) / max(now - self.shown[0], 1e-9)
+        self.shown = (now, images)
+        means = self.meter.means()
+        epoch = f"{self.progress.epoch + 1}/{self.config.train.epochs}"
+        display.step(step, epoch, means["loss"], means["top1"], speed)
+
+    def end_epoch(self, display: Display) -> None:
+        """Count the epoch; the checkpoint after it holds its validation too."""
+        last = self.progress.history[-1]
+        self.progress.epoch, self.progress.step, self.progress.batches = self.progress.epoch + 1, 0, 0
+        self.shown = (time.monotonic(), self.progress.images)
+        epoch = f"epoch {self.progress.epoch}/{self.config.train.epochs}"
+        display.line(f"{epoch}  validation top-1 {last['top1']:.1f} %  loss {last['loss']:.3f}")
+        self.record.log(f"{epoch} validation top-1 {last['top1']:.2f} loss {last['loss']:.4f}")
+        if time.monotonic() - self.saved > 1 or self.progress.epoch == self.config.train.epochs:
+            self.save()
+            self.saved = time.monotonic()
+
+    def evaluate(self, dataset: Samples) -> dict[str, float]:
+        """Loss, top-1 and top-5 of the evaluated weights on a split."""
+        loader = eval_loader(dataset, self.config.data, batch=self.config.train.micro_batch, device=self.device)
+        means = evaluate(self.best, loader, self.device, self.config.train.amp)
+        self.progress.skipped = sorted({*self.progress.skipped, *loader.skipped})
+        return means
+
+    @torch.no_grad()
+    def predictions(self, dataset: Samples, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The first images (normalised), their labels and the classes predicted for them, on the CPU."""
+        loader = eval_loader(dataset, self.config.data, batch=count, device=self.device)
+        images, labels = next(iter(loader))
+        return images.cpu(), labels.cpu(), self.best.eval()(images).argmax(1).cpu()
+
+    def note(self, values: dict[str, Any], track: Callable[[dict[str, Any]], None]) -> None:
+        """A line of metrics: to the history, to metrics.jsonl and to the tracker."""
+        step = self.progress.epoch * self.steps_per_epoch + self.progress.step
+        line = {"split": values.pop("split"), "epoch": self.progress.epoch + 1, "step": step, **values}
+        self.progress.history.append(line)
+        self.record.add_metrics(line)
+        track(line)
+
+
+def require_device(name: str) -> torch.device:
+    """The torch device of a name; "auto" is a GPU if there is one. InputError without the GPU that was asked for."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda: torch finds no GPU on this machine. Use device=cpu or device=auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

@@ -1,0 +1,46 @@
+"""Optimizer, schedule, averaged weights and mixing of a recipe, from timm."""
+
+from timm.data import Mixup
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.optim import Optimizer
+
+from sasa.config.schema import Train
+from sasa.errors import InputError, nearest
+
+
+def optimizer(model: nn.Module, train: Train) -> Optimizer:
+    """timm's optimizer of that name; biases and norms take no weight decay. InputError for an unknown name."""
+    names = [str(name) for name in list_optimizers()]
+    if train.optimizer not in names:
+        raise InputError(
+            f"train.optimizer={train.optimizer}: timm has no such optimizer. {nearest(train.optimizer, names)}"
+        )
+    return create_optimizer_v2(model, train.optimizer, train.lr, train.weight_decay, train.momentum)
+
+
+def schedule(optimizer: Optimizer, train: Train, steps_per_epoch: int) -> CosineLRScheduler:
+    """Linear warm-up, then cosine to zero, counted in steps."""
+    warmup = round(train.warmup_epochs * steps_per_epoch)
+    return CosineLRScheduler(
+        optimizer,
+        t_initial=max(1, train.epochs * steps_per_epoch - warmup),
+        warmup_t=warmup,
+        warmup_lr_init=train.lr / max(1, warmup),
+        warmup_prefix=True,
+        t_in_epochs=False,
+    )
+
+
+def averaged(model: nn.Module, train: Train) -> ModelEmaV3 | None:
+    """The exponential moving average of weights and statistics, or None where the recipe keeps none."""
+    return ModelEmaV3(model, decay=train.ema_decay) if train.ema_decay else None
+
+
+def mixing(train: Train, classes: int) -> Mixup | None:
+    """mixup and CutMix of whole batches, or None."""
+    if not (train.mixup or train.cutmix):
+        return None
+    return Mixup(train.mixup, train.cutmix, label_smoothing=train.label_smoothing, num_classes=classes)

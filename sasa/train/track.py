@@ -1,0 +1,114 @@
+"""Weights & Biases beside the run's own files: online when logged in, else offline, and never in a run's way."""
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from sasa.config.schema import Config, TrackerKind
+from sasa.record import Record
+
+INIT_SECONDS = 20  # how long an unreachable server may keep a run waiting
+
+
+class Tracker(Protocol):
+    """Where curves, a summary, pictures and the table go."""
+
+    def log(self, line: dict[str, Any]) -> None:
+        """A line of metrics.jsonl."""
+
+    def picture(self, name: str, path: Path) -> None:
+        """A PNG file."""
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        """A table of results."""
+
+    def close(self, summary: dict[str, Any], failed: bool) -> None:
+        """The end of the run, finished or not."""
+
+
+class NoTracker:
+    """tracker=none."""
+
+    def log(self, line: dict[str, Any]) -> None: ...
+
+    def picture(self, name: str, path: Path) -> None: ...
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None: ...
+
+    def close(self, summary: dict[str, Any], failed: bool) -> None: ...
+
+
+class WandbTracker:
+    """A W&B run: group = table, name = row and seed, id = the run's key, so that a resumed run goes on in the same one."""
+
+    def __init__(self, config: dict[str, Any], record: Record, console: Console) -> None:
+        import wandb
+
+        self.wandb, self.console = wandb, console
+        tracker, identity = record.config.tracker, record.identity
+        name = f"{identity.title} seed={record.config.seed}"
+        arguments: dict[str, Any] = {
+            "project": tracker.project,
+            "entity": tracker.entity,
+            "group": identity.table or "run",
+            "name": ",".join((name, *identity.variant)),
+            "id": record.key,
+            "resume": "allow",
+            "config": config,
+            "dir": str(record.folder),
+            "tags": [record.config.scale.name],
+            "settings": wandb.Settings(
+                silent=True, console="off", init_timeout=INIT_SECONDS, disable_git=True, save_code=False
+            ),
+        }
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+        try:
+            self.run = wandb.init(mode=mode, **arguments)
+        except (wandb.Error, OSError) as error:
+            if mode != "online":
+                raise
+            console.print(
+                f"[yellow]W&B did not answer ({str(error).splitlines()[0]}): tracking offline[/]", highlight=False
+            )
+            self.run = wandb.init(mode="offline", **arguments)
+
+    def log(self, line: dict[str, Any]) -> None:
+        values = {
+            f"{line['split']}/{name}": value for name, value in line.items() if name not in ("split", "step", "epoch")
+        }
+        self.run.log({**values, "epoch": line["epoch"]}, step=line["step"])
+
+    def picture(self, name: str, path: Path) -> None:
+        self.run.log({name: self.wandb.Image(str(path))})
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        self.run.log({name: self.wandb.Table(columns=list(columns), data=rows)})
+
+    def close(self, summary: dict[str, Any], failed: bool) -> None:
+        self.run.summary.update(summary)
+        offline, folder = self.run.settings._offline, Path(self.run.dir).parent
+        self.run.finish(exit_code=int(failed))
+        if offline:
+            self.console.print(
+                f"W&B: kept offline; `wandb sync {shown(folder)}` sends it", highlight=False, soft_wrap=True
+            )
+
+
+def shown(path: Path) -> str:
+    """A path as people would type it here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def open_tracker(config: Config, plain: dict[str, Any], record: Record, console: Console) -> Tracker:
+    """The tracker of a configuration. No run fails for want of W&B: what goes wrong there is said, and the run goes on."""
+    if config.tracker.kind == TrackerKind.none:
+        return NoTracker()
+    try:
+        return WandbTracker(plain, record, console)
+    except Exception as error:
+        console.print(
+            f"[yellow]W&B could not start ({error}): this run is kept in its own files only[/]", highlight=False
+        )
+        return NoTracker()

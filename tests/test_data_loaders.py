@@ -1,0 +1,245 @@
+"""Loaders give the same batches whoever reads them, and errors name what is wrong."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sasa.config.schema import Augment, Data
+from sasa.data.build import Splits, batches_per_epoch, eval_loader, splits, train_loader
+from sasa.data.loader import EvalOrder, Loader, TrainOrder
+from sasa.errors import InputError
+
+BASE: dict[str, Any] = {
+    "name": "test", "reader": "shapes", "root": None, "train_split": "train", "test_split": "test", "download": False,
+    "size": 32, "classes": 4, "train_images": 40, "test_images": 12, "validation": 0.1, "augment": Augment.none,
+    "crop": 1.0, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "skip_broken": False, "workers": 0,
+}  # fmt: skip
+FOLDER = {"reader": "folder", "classes": 2, "train_images": None, "test_images": None, "augment": Augment.crop_flip}
+
+
+def data(**changes: Any) -> Data:
+    return Data(**BASE | changes)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 training and 6 test pictures of two classes, most of them smaller than the input."""
+    root = tmp_path_factory.mktemp("pictures")
+    pixels = np.random.default_rng(0)
+    for split, count in (("train", 15), ("test", 3)):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                height, width = 20 + 2 * number, 44 - number
+                picture = Image.fromarray(pixels.integers(0, 255, (height, width, 3), np.uint8))
+                picture.save(root / split / name / f"{number}.png")
+    return root
+
+
+def read(loader: Loader) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(loader)
+
+
+def equal(first: list[tuple[torch.Tensor, torch.Tensor]], second: list[tuple[torch.Tensor, torch.Tensor]]) -> bool:
+    return len(first) == len(second) and all(
+        torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+def epoch(config: Data, parts: Splits, **changes: Any) -> Loader:
+    return train_loader(parts, config, **{"seed": 1, "epoch": 2, "batch": 4, "device": "cpu"} | changes)
+
+
+@pytest.mark.parametrize("kind", ["shapes", "folder"])
+def test_batches_do_not_depend_on_workers_or_on_where_the_epoch_starts(kind: str, root: Path) -> None:
+    changes = FOLDER | {"root": str(root)} if kind == "folder" else {}
+    parts = splits(data(**changes))
+    whole = read(epoch(data(**changes), parts))
+    for workers in (1, 2):
+        assert equal(whole, read(epoch(data(workers=workers, **changes), parts)))
+    for start, workers in ((3, 0), (5, 2)):
+        assert equal(whole[start:], read(epoch(data(workers=workers, **changes), parts, start_batch=start)))
+    fresh = splits(data(**changes))
+    assert equal(whole, read(epoch(data(**changes), fresh)))
+    assert not equal(whole, read(epoch(data(**changes), parts, epoch=3)))
+    assert not equal(whole, read(epoch(data(**changes), parts, seed=2)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_generator_of_the_run_is_left_alone(workers: int, root: Path) -> None:
+    config = data(**FOLDER, root=str(root), workers=workers)
+    parts = splits(config)
+    before = torch.get_rng_state()
+    read(epoch(config, parts))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_augmentation_differs_between_epochs_but_not_the_evaluation_view(root: Path) -> None:
+    config = data(**FOLDER, root=str(root))
+    train = splits(config).train
+    views = [train.__getitems__([(0, epoch, 5)]).images for epoch in (0, 0, 1)]
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])
+    flat = splits(data(**FOLDER | {"augment": Augment.flip}, root=str(root))).train
+    plain = flat.__getitems__([5]).images
+    flips = [flat.__getitems__([(0, epoch, 5)]).images for epoch in range(20)]
+    mirrored = [torch.equal(view, plain.flip(-1)) for view in flips]
+    assert all(torch.equal(view, plain) or other for view, other in zip(flips, mirrored, strict=True))
+    assert 2 < sum(mirrored) < 18
+
+
+def test_images_are_normalised_and_evaluated_once_in_order(root: Path) -> None:
+    config = data(**FOLDER, root=str(root), crop=0.8)
+    parts = splits(config)
+    batches = read(eval_loader(parts.test, config, batch=4, device="cpu"))
+    assert [len(labels) for _, labels in batches] == [4, 2]
+    images, labels = (torch.cat(both) for both in zip(*batches, strict=True))
+    assert images.dtype == torch.float32
+    assert images.shape == (6, 3, 32, 32)
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert torch.equal(images[1], parts.test[1][0])
+    picture = Image.open(root / "test" / "cat" / "1.png").resize((80 * 43 // 44 // 2, 40), Image.Resampling.BICUBIC)
+    assert images.mean((0, 2, 3)).abs().max() < 1  # noise about the middle: (0.5 - mean) / std
+    pixels = (images[1] * torch.tensor(config.std).view(3, 1, 1) + torch.tensor(config.mean).view(3, 1, 1)) * 255
+    assert (pixels - pixels.round()).abs().max() < 1e-3
+    assert picture.height == round(config.size / config.crop)
+
+
+def test_held_out_images_do_not_depend_on_the_run_and_are_not_trained_on() -> None:
+    parts = splits(data())
+    train, validation = set(parts.train.indices.tolist()), set(parts.validation.indices.tolist())
+    assert (len(train), len(validation), len(parts.test)) == (36, 4, 12)
+    assert train | validation == set(range(40))
+    assert parts.validation.indices.tolist() == splits(data(augment=Augment.none)).validation.indices.tolist()
+    assert len(splits(data(validation=0.001)).validation) == 1
+    assert len(splits(data(validation=0.999)).train) == 1
+
+
+@given(
+    images=st.integers(1, 60), batch=st.integers(1, 70), seed=st.integers(-(2**62), 2**62), start=st.integers(0, 80)
+)
+def test_an_epoch_is_every_image_at_most_once_and_never_empty(images: int, batch: int, seed: int, start: int) -> None:
+    whole = list(TrainOrder(images, seed=seed, epoch=0, batch=batch, start_batch=0))
+    positions = [position for keys in whole for _, _, position in keys]
+    assert len(whole) == batches_per_epoch(images, batch) >= 1
+    assert len(set(positions)) == len(positions) == min(images, len(whole) * batch)
+    assert set(positions) <= set(range(images))
+    rest = TrainOrder(images, seed=seed, epoch=0, batch=batch, start_batch=start)
+    assert list(rest) == whole[start:]
+    assert len(rest) == len(whole[start:])
+    evaluation = EvalOrder(images, batch=batch)
+    assert [position for positions in evaluation for position in positions] == list(range(images))
+    assert len(evaluation) == len(list(evaluation))
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """12 pictures a split and class; of training, one is text, one is cut short and one is empty."""
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 40, 3), np.uint8))
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(12):
+                picture.save(tmp_path / split / name / f"{number}.jpg")
+    (tmp_path / "train" / "cat" / "3.jpg").write_text("not an image")
+    cut = tmp_path / "train" / "dog" / "5.jpg"
+    cut.write_bytes(cut.read_bytes()[:400])
+    (tmp_path / "train" / "dog" / "7.jpg").write_bytes(b"")
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_is_named(workers: int, broken: Path) -> None:
+    config = data(**FOLDER, root=str(broken), workers=workers)
+    parts = splits(config)
+    with pytest.raises(InputError, match=r"(cat/3|dog/5|dog/7)\.jpg cannot be read .* data\.skip_broken=true") as caught:
+        read(epoch(config, parts))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_images_are_left_out_and_counted_once(workers: int, broken: Path) -> None:
+    config = data(**FOLDER, root=str(broken), workers=workers, skip_broken=True, validation=0.01)
+    parts = splits(config)
+    bad = {str(broken / "train" / name) for name in ("cat/3.jpg", "dog/5.jpg", "dog/7.jpg")}
+    bad -= {parts.validation.source.name(index) for index in parts.validation.indices}  # type: ignore[attr-defined]
+    for number in (0, 1):
+        loader = epoch(config, parts, epoch=number, batch=1)
+        batches = read(loader)
+        assert len(batches) == len(parts.train) - len(bad)  # a batch of nothing but broken images is not yielded
+        assert loader.position == len(parts.train)  # but counted
+        assert set(loader.skipped) == bad
+        assert len(loader.skipped) == len(bad)
+    sizes = [len(labels) for _, labels in read(epoch(config, parts, batch=8))]
+    assert 16 - len(bad) <= sum(sizes) <= 16
+
+
+def test_samples_travel_to_workers_that_are_not_forked(root: Path) -> None:
+    parts = splits(data(**FOLDER, root=str(root)))
+    again = pickle.loads(pickle.dumps(parts.train))
+    assert torch.equal(again[3][0], parts.train[3][0])
+
+
+SCRIPT = """
+import os, signal, sys
+from sasa.data.build import splits, train_loader
+from tests.test_data_loaders import data
+asked = []
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: asked.append(number))
+config = data(workers=2, train_images=400)
+batches = iter(train_loader(splits(config), config, seed=0, epoch=0, batch=4, device="cpu"))
+next(batches)
+os.killpg(0, signal.SIGINT)
+os.killpg(0, signal.SIGTERM)
+print(sum(1 for _ in batches), sorted(asked) == [signal.SIGINT, signal.SIGTERM])
+batches = iter(train_loader(splits(config), config, seed=0, epoch=0, batch=4, device="cpu"))
+next(batches)
+print("left early")
+"""
+
+
+def test_signals_to_the_group_leave_the_decision_to_the_parent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, start_new_session=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["89 True", "left early"]
+
+
+def test_generated_images_import_neither_timm_nor_torchvision() -> None:
+    code = (
+        "import sys, sasa.data.build, sasa.data.sheet, sasa.data.shapes; "
+        "print([name for name in ('timm', 'torchvision', 'datasets') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.skipif(not Path("/tmp/cifar/train").is_dir(), reason="no CIFAR-10 folder here")
+def test_real_images() -> None:
+    config = data(**FOLDER | {"classes": 10, "size": 64}, root="/tmp/cifar")
+    parts = splits(config)
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (45000, 5000, 10000)
+    images, labels = next(iter(epoch(config, parts, batch=64)))
+    assert images.shape == (64, 3, 64, 64)
+    assert len(labels.unique()) > 5
+
+
+@settings(max_examples=20, deadline=None)
+@given(wanted=st.integers(2, 30))
+def test_a_number_of_images_is_a_fixed_choice_of_them(wanted: int) -> None:
+    from sasa.data.build import choose
+
+    chosen = choose(30, wanted, "train_images")
+    assert len(set(chosen.tolist())) == wanted
+    assert chosen.tolist() == choose(30, None, "train_images").tolist()[:wanted]
