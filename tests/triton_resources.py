@@ -20,6 +20,7 @@ NAMES = ("gradient", "query", "key", "value", "row", "column", "output", "d_quer
 
 def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent: int, dim: int) -> dict[str, int]:
     """ptxas's report on one kernel: registers a thread, bytes of spill stores and loads, shared memory."""
+    size = 4 if dtype == "fp32" else 2
     constants = {
         "CONTENT": True,
         "POSITION": True,
@@ -27,7 +28,7 @@ def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent:
         "UPCAST": False,
         "EXTENT": extent,
         "DIM": dim,
-        **triton_backend.tiles(extent, dim),
+        **triton_backend.tiles(extent, dim, size),
     }
     kinds = {**dict.fromkeys(NAMES, f"*{dtype}"), **POINTERS, "scale": "fp32"}
     signature = {x: "constexpr" if x in constants else kinds.get(x, "i32") for x in kernel.arg_names}
@@ -37,7 +38,7 @@ def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent:
         if signature[x].startswith("*") or x.startswith(("q_", "k_", "v_"))
     }
     source = ASTSource(kernel, signature, {(kernel.arg_names.index(x),): y for x, y in constants.items()}, aligned)
-    options = {"num_warps": triton_backend.warps(dim), "num_stages": 2}
+    options = {"num_warps": triton_backend.warps(dim, size), "num_stages": 2}
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     ptxas = next(folder / x for x in ("ptxas-blackwell", "ptxas") if (folder / x).exists())
@@ -47,7 +48,11 @@ def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent:
         file.flush()
         command = [str(ptxas), "-v", f"--gpu-name={name}", file.name, "-o", "/dev/null"]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    words = {"registers": r"Used (\d+) registers", "stores": r"(\d+) bytes spill stores", "loads": r"(\d+) bytes spill loads"}
+    words = {
+        "registers": r"Used (\d+) registers",
+        "stores": r"(\d+) bytes spill stores",
+        "loads": r"(\d+) bytes spill loads",
+    }
     found = {x: int(re.search(y, report)[1]) for x, y in words.items()}  # type: ignore[index]
     return {**found, "shared": compiled.metadata.shared}
 

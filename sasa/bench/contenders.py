@@ -1,6 +1,7 @@
 """Other right forms of local attention with the relative term, as public code writes them; masked border."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ def flex() -> Contender:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     compiled = torch.compile(flex_attention, dynamic=False)
-    masks: dict[tuple[int, int, int], object] = {}
+    masks: dict[tuple[int, int, int], Any] = {}
 
     def attention(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
         heads, extent, _ = row.shape
@@ -107,3 +108,13 @@ def flex() -> Contender:
         return output.transpose(1, 2).flatten(2).unflatten(1, (height, width))
 
     return attention
+
+
+def natten(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """NATTEN's neighbourhood attention, where it is installed: no relative term, and windows moved inside at borders."""
+    from natten import na2d
+
+    heads, extent, _ = row.shape
+    q, k, v = (x.unflatten(-1, (heads, -1)) for x in (query, key, value))
+    used = 0 * (row.sum() + column.sum())  # so that all five inputs have a gradient
+    return na2d(q, k, v, kernel_size=(extent, extent), scale=1.0).flatten(-2) + used

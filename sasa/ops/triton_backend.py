@@ -28,10 +28,12 @@ def _missing() -> str | None:
     return None if importlib.util.find_spec("triton") else "the package triton is not installed"
 
 
-def tiles(extent: int, dim: int) -> dict[str, int]:
-    """The kernels' block sizes: tiles of 64 pixels, as wide as leaves a row of the halo little short of a power of two."""
+def tiles(extent: int, dim: int, size: int) -> dict[str, int]:
+    """The kernels' block sizes, for elements of `size` bytes: tiles of 64 pixels, or 32 where registers would run out,
+    of a width that leaves a row of the halo little short of a power of two."""
     wide = 4 if extent in (11, 13) else 8
-    sizes = {"TALL": 64 // wide, "WIDE": wide, "HALO": _power(wide + extent - 1)}
+    pixels = 64 if dim * size <= 128 else 32
+    sizes = {"TALL": pixels // wide, "WIDE": wide, "HALO": _power(wide + extent - 1)}
     return {**sizes, "OFFSETS": _power(extent), "CHANNELS": _power(dim)}
 
 
@@ -40,22 +42,31 @@ def _power(size: int) -> int:
     return max(16, 1 << math.ceil(math.log2(size)))
 
 
-def warps(dim: int) -> int:
-    """Warps of a program: as many as keep its matrices in registers."""
-    return 4 if dim <= 64 else 8
+def warps(dim: int, size: int) -> int:
+    """Warps of a program, for head size and bytes of an element: as many as keep its matrices in registers."""
+    return 4 if dim <= 64 and size == 2 else 8
 
 
-def _launch(kernel: Any, tensors: list[Tensor], qkv: list[Tensor], heads: int, extent: int, scale: float, flags: dict[str, bool]) -> None:
+def _launch(
+    kernel: Any,
+    tensors: list[Tensor],
+    qkv: list[Tensor],
+    heads: int,
+    extent: int,
+    scale: float,
+    flags: dict[str, bool],
+) -> None:
+    """Starts a kernel with one program for each head, tile and image."""
     batch, height, width, channels = qkv[0].shape
     dim = channels // heads
-    sizes = tiles(extent, dim)
+    sizes = tiles(extent, dim, qkv[0].element_size())
     across = math.ceil(width / sizes["WIDE"])
     grid = (math.ceil(height / sizes["TALL"]) * across * heads, batch)
     strides = [x.stride(axis) for x in qkv for axis in range(3)]
     upcast = INTERPRETED and qkv[0].dtype == torch.bfloat16  # which the interpreter computes wrongly
     kernel[grid](
         *tensors, scale * LOG2E, height, width, heads, across, *strides,
-        **flags, EXTENT=extent, DIM=dim, **sizes, UPCAST=upcast, num_warps=warps(dim), num_stages=2,
+        **flags, EXTENT=extent, DIM=dim, **sizes, UPCAST=upcast, num_warps=warps(dim, qkv[0].element_size()), num_stages=2,
     )  # fmt: skip
 
 
@@ -107,7 +118,7 @@ def backward(
     q, k, v = (_adjacent(query if x is None else x) for x in (query, key, value))
     rows, columns = (query if x is None else x.contiguous() for x in (row, column))
     batch, height, width, channels = query.shape
-    sizes = tiles(extent, channels // heads)
+    sizes = tiles(extent, channels // heads, query.element_size())
     count = math.ceil(height / sizes["TALL"]) * math.ceil(width / sizes["WIDE"]) if row is not None else 0
     shares = query.new_empty((batch, count, heads, 2, extent, channels // heads // 2), dtype=torch.float32)
     d_query, d_key, d_value = (query.new_empty(query.shape) for _ in range(3))
@@ -120,8 +131,7 @@ def backward(
     gradients: list[Tensor | None] = [d_query, d_key if key is not None else None, d_value]
     if row is None:
         return [*gradients, None, None]
-    d_row, d_column = shares.sum((0, 1)).to(query.dtype).unbind(1)
-    return [*gradients, d_row, d_column]
+    return [*gradients, *(x.sum((0, 1)).to(query.dtype) for x in shares.unbind(3))]
 
 
 def _adjacent(x: Tensor) -> Tensor:
