@@ -24,7 +24,7 @@ demo: setup  ## The main job: train a small network on generated images, in abou
 	$(BIN)/python run.py $(ARGS)
 
 test: setup  ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
