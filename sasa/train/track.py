@@ -13,7 +13,9 @@ INIT_SECONDS = 20  # how long an unreachable server may keep a run waiting
 
 
 class Tracker(Protocol):
-    """Where curves, a summary, pictures and the table go."""
+    """Where curves, a summary, pictures, the table and its figures go; url is the run's page, if it has one."""
+
+    url: str
 
     def log(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl."""
@@ -24,6 +26,9 @@ class Tracker(Protocol):
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         """A table of results."""
 
+    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None:
+        """A scatter plot of two columns of a table."""
+
     def close(self, summary: dict[str, Any], failed: bool) -> None:
         """The end of the run, finished or not."""
 
@@ -31,11 +36,15 @@ class Tracker(Protocol):
 class NoTracker:
     """tracker=none."""
 
+    url = ""
+
     def log(self, line: dict[str, Any]) -> None: ...
 
     def picture(self, name: str, path: Path) -> None: ...
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None: ...
+
+    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None: ...
 
     def close(self, summary: dict[str, Any], failed: bool) -> None: ...
 
@@ -73,6 +82,7 @@ class WandbTracker:
                 f"[yellow]W&B did not answer ({str(error).splitlines()[0]}): tracking offline[/]", highlight=False
             )
             self.run = wandb.init(mode="offline", **arguments)
+        self.url = self.run.url or ""
 
     def log(self, line: dict[str, Any]) -> None:
         values = {
@@ -85,6 +95,10 @@ class WandbTracker:
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         self.run.log({name: self.wandb.Table(columns=list(columns), data=rows)})
+
+    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None:
+        points = self.wandb.Table(columns=list(columns), data=rows)
+        self.run.log({name: self.wandb.plot.scatter(points, x, y, title=name)})
 
     def close(self, summary: dict[str, Any], failed: bool) -> None:
         self.run.summary.update(summary)
