@@ -69,7 +69,7 @@ class Server(ThreadingHTTPServer):
             if picture not in PICTURES:
                 raise KeyError(name)
             return (self.output / site.by_id[stem].folder / picture).read_bytes()
-        return site.render(name or "index.html").encode("utf-8", errors="replace")
+        return site.render(name).encode("utf-8", errors="replace")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,12 +79,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
-        name = unquote(urlsplit(self.path).path).removeprefix("/")
+        name = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
         try:
             if host not in (HOST, "localhost"):
                 self.reply(HTTPStatus.FORBIDDEN, b"this page is for this machine alone\n", "text/plain")
                 return
-            self.reply(HTTPStatus.OK, self.server.answer(name), TYPES.get(Path(name or ".html").suffix, "text/plain"))
+            self.reply(HTTPStatus.OK, self.server.answer(name), TYPES.get(Path(name).suffix, "text/plain"))
         except (KeyError, FileNotFoundError):
             self.reply(HTTPStatus.NOT_FOUND, b"there is no such page\n", "text/plain")
         except (BrokenPipeError, ConnectionResetError):

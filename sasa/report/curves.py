@@ -20,7 +20,7 @@ def read_curves(path: Path) -> Curves:
         return {}
     splits: dict[str, list[bytes]] = {}
     for line in lines:
-        if found := SPLIT.match(line):
+        if (found := SPLIT.match(line)) and line.endswith(b"}"):
             splits.setdefault(found[1].decode(), []).append(line)
     records = {split: parsed(thinned(found)) for split, found in splits.items()}
     per_epoch = next((r["step"] / r["epoch"] for r in records.get("validation", []) if r["step"] and r["epoch"]), None)

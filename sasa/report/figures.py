@@ -134,6 +134,7 @@ def name_of(run: Run) -> str:
 def learning(comparison: Comparison, curves: Mapping[str, Curves]) -> Figure | None:
     """The learning curves of a table's rows together, the mean over seeds of a row; `curves` by run folder."""
     found = []
+    looks = appearance(comparison)
     for index, line in enumerate(comparison.lines):
         together: dict[str, list[Run]] = {}  # the runs of a row that have come as far as each other
         for run in line.runs:
@@ -145,12 +146,22 @@ def learning(comparison: Comparison, curves: Mapping[str, Curves]) -> Figure | N
                 {
                     "name": label(line),
                     "label": f"{label(line)}, seed{'s' if len(runs) > 1 else ''} {seeds}",
-                    "colour": index,
+                    "colour": looks[index][0],
+                    "dash": looks[index][1],
                     "run": run_id(runs[0]),
                     "curves": mean_curves([curves[run.folder] for run in runs]),
                 }
             )
     return {"kind": "lines", "series": found} if found else None
+
+
+def appearance(comparison: Comparison) -> list[tuple[int, int]]:
+    """Colour and dash of each row: where the first column names a network, the colour is its, and the dash the row's."""
+    if comparison.table.name not in BY_NETWORK:
+        return [(index % 8, index // 8) for index in range(len(comparison.lines))]
+    names = [line.cells[0] for line in comparison.lines]
+    order = list(dict.fromkeys(names))
+    return [(order.index(name), names[:index].count(name)) for index, name in enumerate(names)]
 
 
 def xs(curves: Curves) -> list[list[float | None]]:

@@ -14,7 +14,7 @@ window.sasa = window.sasa || {};
     return made;
   }
   const colour = (index) => `var(--c${index % 8})`;
-  const dash = (index) => ["", "5 3", "1.5 3"][Math.floor(index / 8) % 3];
+  const dash = (index) => ["", "6 3", "2 3", "9 3 2 3", "1 2"][index % 5];
   const number = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : String(+value.toPrecision(3)));
 
   function mark(index, x, y, size, hollow, parent) {
@@ -64,10 +64,10 @@ window.sasa = window.sasa || {};
 
   function keys(figure, names, state, redraw) {
     const box = element("div", { class: "keys" }, figure);
-    for (const [name, index, hollow] of names) {
+    for (const [name, index, hollow, pattern] of names) {
       const button = element("button", { type: "button", "aria-pressed": String(!state.off.has(name)) }, box);
       const icon = element("svg", { width: 18, height: 12 }, button);
-      if (hollow === null) element("line", { x1: 1, x2: 17, y1: 6, y2: 6, stroke: colour(index), "stroke-width": 2.4, "stroke-dasharray": dash(index) }, icon);
+      if (hollow === null) element("line", { x1: 1, x2: 17, y1: 6, y2: 6, stroke: colour(index), "stroke-width": 2.4, "stroke-dasharray": dash(pattern) }, icon);
       else mark(index, 9, 6, 4, hollow, icon);
       button.append(name);
       button.onclick = () => { state.off.has(name) ? state.off.delete(name) : state.off.add(name); redraw(); };
@@ -93,7 +93,7 @@ window.sasa = window.sasa || {};
     const targets = [];
     for (const one of shown) {
       const sorted = [...one.points].sort((a, b) => a.x - b.x);
-      if (one.joined && sorted.length > 1) element("path", { class: "line", d: "M" + sorted.map((p) => `${x.at(p.x)},${y.at(p.y)}`).join("L"), stroke: colour(one.colour), "stroke-dasharray": one.hollow ? "4 4" : dash(one.colour) }, svg);
+      if (one.joined && sorted.length > 1) element("path", { class: "line", d: "M" + sorted.map((p) => `${x.at(p.x)},${y.at(p.y)}`).join("L"), stroke: colour(one.colour), "stroke-dasharray": one.hollow ? "4 4" : "" }, svg);
       for (const p of sorted) {
         const px = x.at(p.x), py = y.at(p.y);
         const text = `${one.name === "ours" || one.name === "paper" ? `${one.name}: ` : ""}${p.label}\n${p.y.toFixed(1)}${p.spread === null ? "" : ` ± ${p.spread.toFixed(1)}`} %` + (data.x ? `\n${data.x.split(" (")[0]} ${number(p.x)}` : "");
@@ -148,7 +148,7 @@ window.sasa = window.sasa || {};
       if (!found || !found[name]) continue;
       const at = found.x.map((value, index) => [value, found[name][index]]).filter(([a, b]) => a !== null && b !== null);
       const index = pair ? (split === "train" ? 4 : 0) : one.colour;
-      if (at.length) curves.push({ key: pair ? split : one.name, label: pair ? split : one.label, index, at, run: one.run });
+      if (at.length) curves.push({ key: pair ? split : one.name, label: pair ? split : one.label, index, dash: pair ? 0 : one.dash ?? Math.floor(one.colour / 8), at, run: one.run });
     }
     const [svg, width] = frame(figure, data, choice);
     const shown = curves.filter((curve) => !state.off.has(curve.key));
@@ -161,7 +161,7 @@ window.sasa = window.sasa || {};
     const metric = drawn(data, choice)[0]?.[1];
     element("text", { x: LEFT + 2, y: TOP + 8 }, svg, METRICS[metric] || metric || "");
     for (const curve of shown) {
-      curve.path = element("path", { class: "line", d: "M" + curve.at.map((p) => `${x.at(p[0]).toFixed(1)},${y.at(p[1]).toFixed(1)}`).join("L"), stroke: colour(curve.index), "stroke-dasharray": dash(curve.index) }, svg);
+      curve.path = element("path", { class: "line", d: "M" + curve.at.map((p) => `${x.at(p[0]).toFixed(1)},${y.at(p[1]).toFixed(1)}`).join("L"), stroke: colour(curve.index), "stroke-dasharray": dash(curve.dash) }, svg);
       if (curve.at.length < 16) curve.at.forEach((p) => element("circle", { cx: x.at(p[0]), cy: y.at(p[1]), r: 2.4, fill: colour(curve.index) }, svg));
     }
     const dot = element("circle", { r: 4.5, fill: "none", "stroke-width": 2.5, visibility: "hidden" }, svg);
@@ -182,8 +182,8 @@ window.sasa = window.sasa || {};
       svg.onclick = () => { if (best.curve.run) location.href = page(best.curve.run); };
     };
     svg.onpointerleave = still;
-    const names = new Map(curves.map((curve) => [curve.key, curve.index]));
-    if (names.size > 1) keys(figure, [...names].map(([name, index]) => [name, index, null]), state, redraw);
+    const names = new Map(curves.map((curve) => [curve.key, [curve.index, null, curve.dash]]));
+    if (names.size > 1) keys(figure, [...names].map(([name, look]) => [name, ...look]), state, redraw);
   }
 
   const watch = new ResizeObserver((entries) => entries.forEach(({ target }) => { if (target.drawnAt !== target.clientWidth) target.redraw?.(); }));
