@@ -143,6 +143,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     facts = {
         "data": config.data.name,
         "epochs": config.train.epochs,
+        "steps_per_epoch": trainer.steps_per_epoch,
         "costs": costs,
         "paper_costs": paper_costs,
         "backend": backend,

@@ -24,7 +24,17 @@ def read_curves(path: Path) -> Curves:
             splits.setdefault(found[1].decode(), []).append(line)
     records = {split: parsed(thinned(found)) for split, found in splits.items()}
     per_epoch = next((r["step"] / r["epoch"] for r in records.get("validation", []) if r["step"] and r["epoch"]), None)
+    per_epoch = per_epoch or recorded_steps(path.with_name("result.json"))
     return {split: columns(found, per_epoch) for split, found in records.items() if found}
+
+
+def recorded_steps(path: Path) -> float | None:
+    """The steps of an epoch by the record of a run: no epoch has ended that would show them."""
+    try:
+        steps = json.loads(path.read_bytes()).get("steps_per_epoch")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return steps if isinstance(steps, int) and steps > 0 else None
 
 
 def thinned(lines: list[bytes]) -> list[bytes]:
@@ -55,7 +65,7 @@ def placed(record: dict[str, Any]) -> bool:
 
 
 def columns(records: list[dict[str, Any]], per_epoch: float | None) -> dict[str, list[float | None]]:
-    """Records as lists by name; "x" is the time in epochs. `per_epoch` is None before the first epoch has ended."""
+    """Records as lists by name; "x" is the time in epochs. `per_epoch`: steps, if they are known."""
     names = dict.fromkeys(name for record in records for name in record if name not in ("split", "epoch", "step"))
     last = max(record["step"] for record in records) + 1
     xs = [

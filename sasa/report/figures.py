@@ -125,10 +125,15 @@ def all_runs(runs: Iterable[Run]) -> list[Figure]:
     return found if tables else []
 
 
+def title_of(run: Run) -> str:
+    """A run's row and seed: "table4=k3 seed 1"."""
+    row = f"{run.table}={run.row}" if run.table and run.row else "run"
+    return clean(f"{row} seed {run.seed}")
+
+
 def name_of(run: Run) -> str:
     """A run as people call it: "table4=k3 seed 1, train.epochs=2"."""
-    row = f"{run.table}={run.row}" if run.table and run.row else "run"
-    return clean(f"{row} seed {run.seed}" + (f", {run.variant}" if run.variant else ""))
+    return title_of(run) + (f", {clean(run.variant)}" if run.variant else "")
 
 
 def learning(comparison: Comparison, curves: Mapping[str, Curves]) -> Figure | None:

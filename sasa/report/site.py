@@ -15,7 +15,7 @@ from sasa.report.blocks import signed
 from sasa.report.collect import Run, collect
 from sasa.report.curves import Curves, read_curves
 from sasa.report.details import Details, details, flat, run_id
-from sasa.report.figures import all_runs, figures, learning, name_of
+from sasa.report.figures import all_runs, figures, learning, name_of, title_of
 from sasa.report.groups import settings
 from sasa.report.paper import TABLES
 from sasa.report.statements import judge
@@ -37,7 +37,13 @@ def environment() -> Environment:
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters.update(json=embedded, id_of=run_id)
     made.globals.update(
-        id=run_id, name_of=name_of, duration=views.duration, count=views.count, progress=views.progress, signed=signed
+        id=run_id,
+        name_of=name_of,
+        title_of=title_of,
+        duration=views.duration,
+        count=views.count,
+        progress=views.progress,
+        signed=signed,
     )
     return made
 

@@ -82,7 +82,7 @@ class WandbTracker:
                 f"[yellow]W&B did not answer ({str(error).splitlines()[0]}): tracking offline[/]", highlight=False
             )
             self.run = wandb.init(mode="offline", **arguments)
-        self.url = self.run.url or ""
+        self.url = "" if self.run.settings._offline else self.run.url or ""
 
     def log(self, line: dict[str, Any]) -> None:
         values = {
