@@ -1,5 +1,6 @@
 """One run, from a checked configuration to its result."""
 
+import math
 import platform
 import time
 import traceback
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from sasa.config.schema import Config
 from sasa.errors import InputError
@@ -40,25 +42,37 @@ def run(config: Config, identity: Identity, console: Console) -> tuple[dict[str,
     record = Record(config, identity)
     with record.held():
         record.prepare()
-        result = finished(record, console)
+        try:
+            result = finished(record, console)
+        except OSError as error:
+            raise InputError(f"cannot write to {record.folder}: {error.strerror or error}") from error
         if result is None:
             result = recorded(record, console)
     return result, record.folder
 
 
+def complete(folder: Path, key: str) -> dict[str, Any] | None:
+    """The content of a folder's result.json if it is that of a finished run of this key, with nothing missing."""
+    result = read_json(folder / "result.json")
+    if not result or result.get("status") != "finished" or result.get("key") != key:
+        return None
+    return result if all(result.get(name) for name in ("accuracy", "costs", "paper_costs", "seconds")) else None
+
+
 def finished(record: Record, console: Console) -> dict[str, Any] | None:
     """The result of this key if a run of it is finished, here or in another folder (several tables share rows)."""
-    result = read_json(record.path("result.json"))
-    if result and result.get("status") == "finished":
+    result = complete(record.folder, record.key)
+    if result:
         console.print(f"{record.identity.title} is finished already: nothing is trained", highlight=False)
         return result
     for folder in record.others():
-        result = read_json(folder / "result.json")
-        if result and result.get("status") == "finished":
+        result = complete(folder, record.key)
+        if result:
             source = result.get("same_as") or folder.relative_to(record.output).as_posix()
             console.print(
                 f"{record.identity.title} is the run of {source}, which is finished: nothing is trained",
                 highlight=False,
+                soft_wrap=True,
             )
             record.write_config()
             record.result = result
@@ -82,7 +96,7 @@ def recorded(record: Record, console: Console) -> dict[str, Any]:
         note_end(record, "interrupted", "stopped by the user", str(error))
         command = record.identity.command
         console.print(
-            f"[yellow]Stopped.[/] The same command goes on from the last checkpoint:\n  {command}",
+            f"[yellow]Stopped.[/] The same command goes on from the last checkpoint:\n  {escape(command)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -99,11 +113,9 @@ def recorded(record: Record, console: Console) -> dict[str, Any]:
         if isinstance(error, Diverged):
             reason = str(error)
         note_end(record, "failed", reason, traceback.format_exc())
-        kept = (
-            ". The last checkpoint is kept: the same command goes on from it"
-            if record.path("checkpoint.pt").exists()
-            else ""
-        )
+        kept = ". The last good checkpoint is kept" if record.path("checkpoint.pt").exists() else ""
+        if kept and not isinstance(error, Diverged):
+            kept += ": the same command goes on from it"
         raise RunFailed(f"{reason}{kept}. More in {record.path('run.log')}") from error
 
 
@@ -195,10 +207,13 @@ def conclude(trainer: Any, record: Record) -> dict[str, Any]:
     """Evaluate on the test images, save a sheet of them, and write the result."""
     from sasa.data.sheet import sheet
     from sasa.train.attention_maps import attention_maps, draw
+    from sasa.train.loop import Diverged
 
     progress, config = trainer.progress, record.config
     started = time.monotonic()
     test = trainer.evaluate(trainer.splits.test)
+    if not math.isfinite(test["loss"]):
+        raise Diverged(f"the loss on the test images is {test['loss']}: try a lower train.lr")
     images, labels, predictions = trainer.predictions(trainer.splits.test, SHEET_IMAGES)
     path = record.path("samples.png")
     sheet(images, labels, predictions, trainer.splits.classes, path, mean=config.data.mean, std=config.data.std)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import gcd
+from math import gcd, inf
 
 from omegaconf import MISSING
 
@@ -69,6 +69,7 @@ class Backend(StrEnum):
     auto = "auto"
     reference = "reference"
     tiled = "tiled"
+    cpu = "cpu"
 
 
 class TrackerKind(StrEnum):
@@ -239,11 +240,11 @@ class Train:
             f"train.micro_batch={self.micro_batch} does not divide train.batch={self.batch}: "
             f"try train.micro_batch={gcd(self.batch, self.micro_batch)}",
         )
-        check(self.lr > 0, f"train.lr={self.lr}: expected a learning rate above 0")
+        check(0 < self.lr < inf, f"train.lr={self.lr}: expected a learning rate above 0")
         for name in ("momentum", "ema_decay", "bn_decay", "label_smoothing"):
             check(0 <= getattr(self, name) < 1, f"train.{name}={getattr(self, name)}: expected a number in [0, 1)")
         for name in ("weight_decay", "warmup_epochs", "mixup", "cutmix", "checkpoint_minutes"):
-            check(getattr(self, name) >= 0, f"train.{name}={getattr(self, name)}: expected 0 or more")
+            check(0 <= getattr(self, name) < inf, f"train.{name}={getattr(self, name)}: expected 0 or more")
         check(
             self.warmup_epochs < self.epochs,
             f"train.warmup_epochs={self.warmup_epochs} leaves nothing of train.epochs={self.epochs}: "
@@ -297,3 +298,13 @@ class Config:
     seed: int = MISSING
     device: Device = MISSING
     output: str = MISSING
+
+    def __post_init__(self) -> None:
+        check(0 <= self.seed < 2**32, f"seed={self.seed}: expected a number from 0 to 4294967295")
+        check(bool(self.output.strip()), "output= is empty: expected a folder, such as output=outputs")
+        width = self.backbone.width * self.scale.width
+        check(
+            round(64 * width) >= 1,
+            f"backbone.width={self.backbone.width} with scale.width={self.scale.width} leaves no channels: "
+            "a width of 64 channels is multiplied by both, so raise one of them",
+        )

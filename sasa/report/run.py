@@ -5,6 +5,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from sasa.report.paper import Row
@@ -39,7 +40,7 @@ def print_run(result: dict[str, Any], paper: Row | None, folder: Path, console: 
             f"[yellow]{result['skipped_images']} broken images were skipped: see result.json[/]", highlight=False
         )
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    console.print(f"[bold]{here}/[/]", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(str(here))}/[/]", highlight=False, soft_wrap=True, emoji=False)
     console.print(
         "  samples.png, result.json, metrics.jsonl, config.json, run.log, checkpoint.pt", style="dim", highlight=False
     )
@@ -49,7 +50,7 @@ def print_line(title: str, result: dict[str, Any], console: Console) -> None:
     """One line for a row of a sweep."""
     accuracy = result["accuracy"]
     console.print(
-        f"[bold]{title}[/] seed {result['seed']}: top-1 {accuracy['test']['top1']:.1f} % test, "
+        f"[bold]{escape(title)}[/] seed {result['seed']}: top-1 {accuracy['test']['top1']:.1f} % test, "
         f"{accuracy['validation']['top1']:.1f} % validation, {duration(result['seconds'])}",
         highlight=False,
     )
