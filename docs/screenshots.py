@@ -13,7 +13,7 @@ from sasa.report.dashboard import build
 from sasa.report.details import run_id
 from sasa.report.site import Site
 
-HERE, WIDTH, COLOURS = Path(__file__).parent, 1200, 128
+HERE, WIDTH = Path(__file__).parent, 1200
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -49,9 +49,9 @@ def best_with_attention(output: Path) -> Run | None:
 
 
 def save(page: Page, name: str, *, top: float = 0, height: float) -> None:
-    """A part of the page as a PNG of few colours, which a README loads quickly."""
+    """A part of the page as an optimised PNG."""
     picture = page.screenshot(full_page=True, clip={"x": 0, "y": top, "width": WIDTH, "height": height})
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS).save(HERE / name, optimize=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").save(HERE / name, optimize=True)
     print(HERE / name, (HERE / name).stat().st_size // 1000, "kB")
 
 

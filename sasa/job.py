@@ -165,9 +165,9 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     record.write_result("running", **facts)
     record.write_json("costs.json", {"layers": cost_by_layer(config)})
     tracker = open_tracker(config, asdict(config), record, console)
-    record.write_result("running", tracker_url=tracker.url)
     result: dict[str, Any] = {}
     try:
+        record.write_result("running", tracker_url=tracker.url)
         trainer.run(console, tracker.log)
         result = conclude(trainer, record)
         for name in ("samples", "attention"):

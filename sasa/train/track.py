@@ -120,7 +120,7 @@ class Forgiving:
     """Another tracker, given up at its first error."""
 
     def __init__(self, tracker: Tracker, console: Console) -> None:
-        self.tracker, self.console = tracker, console
+        self.tracker, self.console, self.url = tracker, console, tracker.url
 
     def log(self, line: dict[str, Any]) -> None:
         self._try(lambda: self.tracker.log(line))
@@ -130,6 +130,9 @@ class Forgiving:
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         self._try(lambda: self.tracker.table(name, columns, rows))
+
+    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None:
+        self._try(lambda: self.tracker.figure(name, columns, rows, x, y))
 
     def close(self, summary: dict[str, Any], failed: bool) -> None:
         self._try(lambda: self.tracker.close(summary, failed))
