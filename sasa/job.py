@@ -18,6 +18,8 @@ from sasa.errors import InputError
 from sasa.record import Identity, Record, now, read_json
 
 SHEET_IMAGES = 32
+ATTENTION_IMAGES = 2
+COPIED = ("metrics.jsonl", "samples.png", "costs.json", "attention.json", "attention.png")
 TABLE_COLUMNS = (
     "row",
     "status",
@@ -74,7 +76,7 @@ def finished(record: Record, console: Console) -> dict[str, Any] | None:
             )
             record.write_config()
             record.result = result
-            for name in ("metrics.jsonl", "samples.png"):
+            for name in COPIED:
                 with suppress(FileNotFoundError):
                     record.path(name).write_bytes((folder / name).read_bytes())
             record.write_result("finished", same_as=source)
@@ -130,7 +132,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     import torch
 
     from sasa import ops
-    from sasa.cost import at_paper_size, cost
+    from sasa.cost import at_paper_size, cost, cost_by_layer
     from sasa.data.build import splits
     from sasa.models.build import classifier, set_bn_decay
     from sasa.train.loop import Trainer, require_device, seed_everything
@@ -153,6 +155,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     facts = {
         "data": config.data.name,
         "epochs": config.train.epochs,
+        "steps_per_epoch": trainer.steps_per_epoch,
         "costs": costs,
         "paper_costs": paper_costs,
         "backend": backend,
@@ -160,12 +163,16 @@ def train(record: Record, console: Console) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "sasa")},
     }
     record.write_result("running", **facts)
+    record.write_json("costs.json", {"layers": cost_by_layer(config)})
     tracker = open_tracker(config, asdict(config), record, console)
     result: dict[str, Any] = {}
     try:
+        record.write_result("running", tracker_url=tracker.url)
         trainer.run(console, tracker.log)
         result = conclude(trainer, record)
-        tracker.picture("samples", record.path("samples.png"))
+        for name in ("samples", "attention"):
+            if record.path(f"{name}.png").exists():
+                tracker.picture(name, record.path(f"{name}.png"))
         send_table(tracker, record)
     finally:
         accuracy = {
@@ -199,6 +206,7 @@ def last_checkpoint(record: Record, device: Any) -> dict[str, Any] | None:
 def conclude(trainer: Any, record: Record) -> dict[str, Any]:
     """Evaluate on the test images, save a sheet of them, and write the result."""
     from sasa.data.sheet import sheet
+    from sasa.train.attention_maps import attention_maps, draw
     from sasa.train.loop import Diverged
 
     progress, config = trainer.progress, record.config
@@ -209,6 +217,14 @@ def conclude(trainer: Any, record: Record) -> dict[str, Any]:
     images, labels, predictions = trainer.predictions(trainer.splits.test, SHEET_IMAGES)
     path = record.path("samples.png")
     sheet(images, labels, predictions, trainer.splits.classes, path, mean=config.data.mean, std=config.data.std)
+    count = ATTENTION_IMAGES
+    maps = attention_maps(trainer.best, images[:count].to(trainer.device))
+    if maps:
+        names = trainer.splits.classes
+        titles = [f"{names[int(a)]}, taken for {names[int(b)]}" for a, b in zip(labels, predictions, strict=True)]
+        drawn = draw(maps, images[:count], titles[:count], config.data.mean, config.data.std)
+        record.write_json("attention.json", drawn.record)
+        drawn.picture.save(path.with_name("attention.png"), format="PNG", optimize=True)
     validation = next(line for line in reversed(progress.history) if line["split"] == "validation")
     record.write_result(
         "finished",
@@ -239,3 +255,6 @@ def send_table(tracker: Any, record: Record) -> None:
     lines = compare(find_table(identity.table), runs, record.config.scale.name, ",".join(identity.variant)).lines
     rows = [[getattr(line, name) for name in TABLE_COLUMNS] for line in lines]
     tracker.table(identity.table, list(TABLE_COLUMNS), rows)
+    points = [row for row, line in zip(rows, lines, strict=True) if line.top1 is not None]
+    for cost in ("flops", "params"):
+        tracker.figure(f"{identity.table}: top-1 against {cost}", list(TABLE_COLUMNS), points, cost, "top1")
