@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -143,6 +144,10 @@ class Forgiving:
         except Exception as error:
             self.tracker = NoTracker()
             warn(self.console, f"W&B failed ({error}): the run goes on in its own files only")
+            import wandb
+
+            with suppress(Exception):
+                wandb.teardown()  # or what it does at the end of the process fails again
 
 
 def warn(console: Console, text: str) -> None:
