@@ -7,7 +7,7 @@ ARGS ?=
 TABLES := $(sort $(notdir $(wildcard experiments/*)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint costs tables dashboard browse $(TABLES)
+.PHONY: help setup demo test lint costs tables bench dashboard browse $(TABLES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,13 +24,17 @@ demo: setup  ## The main job: train a small network on generated images, in abou
 	$(BIN)/python run.py $(ARGS)
 
 test: setup  ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 costs: setup  ## FLOPs and parameters of every row beside the paper's; trains nothing
 	$(BIN)/python -m sasa.cost
+
+bench: setup  ## Time the operation and the networks against their contenders (ARGS=--quick)
+	$(BIN)/python -m sasa.bench ops $(ARGS)
+	$(BIN)/python -m sasa.bench models $(ARGS)
 
 tables: $(TABLES)  ## Every table
 

@@ -140,7 +140,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
 
     config = record.config
     device = require_device(config.device)
-    backend = ops.resolve(config.kernel.backend, device)
+    backend = ops.resolve(config.kernel.backend, device, torch.bfloat16 if config.train.amp else torch.float32)
     costs, paper_costs = cost(config), cost(at_paper_size(config))
     data = splits(config.data)
     seed_everything(config.seed, 0)

@@ -70,6 +70,7 @@ class Backend(StrEnum):
     reference = "reference"
     tiled = "tiled"
     cpu = "cpu"
+    triton = "triton"
 
 
 class TrackerKind(StrEnum):

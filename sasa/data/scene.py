@@ -1,6 +1,6 @@
 """Scenes of generated parts: what is where. Two of the parts make the class, by their arrangement alone.
 
-Every scene has one warm-coloured ring and one cool-coloured cross, and one or two distractors (disc, square, triangle)
+Every scene has one red ring and one green cross, and one or two distractors (disc, square, triangle)
 in other hues. The class is the direction from the ring to the cross, which lie apart by more than a stem sees at once.
 The middle between them, and the kinds, colours, sizes and textures of all parts do not depend on the class: a bag of
 parts says nothing about it. (Each of the two lies a little to its side on average, as any direction must have it.)
@@ -39,7 +39,7 @@ MIDDLE = 0.25  # the middle between them keeps this far from the border, over th
 HUES = {
     "ring": (-0.04, 0.06),
     "cross": (0.55, 0.65),
-}  # red to orange, blue; distractors are green to turquoise, or violet
+}  # red, green; distractors are blue or yellow
 DISTRACTOR_HUES = ((0.25, 0.40), (0.75, 0.85))  # by slot
 OUTLINES = {  # corners on the unit disc, for boxes
     "square": [(0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8)],

@@ -50,7 +50,7 @@ def print_line(title: str, result: dict[str, Any], console: Console) -> None:
     """One line for a row of a sweep."""
     accuracy = result["accuracy"]
     console.print(
-        f"[bold]{escape(title)}[/] seed {result['seed']}: top-1 {accuracy['test']['top1']:.1f} % test, "
+        f"[bold]{escape(title)}[/]: top-1 {accuracy['test']['top1']:.1f} % test, "
         f"{accuracy['validation']['top1']:.1f} % validation, {duration(result['seconds'])}",
         highlight=False,
     )
