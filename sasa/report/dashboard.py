@@ -49,7 +49,10 @@ def prepare(to: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    path.write_bytes(text.encode("utf-8", errors="replace"))
+    """Write a page, unless it stands there already: most runs have not changed since the last build."""
+    content = text.encode("utf-8", errors="replace")
+    if not path.exists() or path.read_bytes() != content:
+        path.write_bytes(content)
 
 
 def place(source: Path, path: Path) -> bool:
