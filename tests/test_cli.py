@@ -55,7 +55,7 @@ def refused(ended: Ended, *expected: str) -> None:
         ("train.lr=inf", "train.lr=inf: expected a learning rate above 0"),
         ("train.lr=nan", "train.lr=nan: expected a learning rate above 0"),
         ("train.micro_batch=48", "train.micro_batch=48 does not divide train.batch=64: try train.micro_batch=16"),
-        ("train.warmup_epochs=9", "train.warmup_epochs=9.0 leaves nothing of train.epochs=8"),
+        ("train.warmup_epochs=9", "train.warmup_epochs=9.0 leaves nothing of train.epochs=4"),
         ("device=gpu", "Invalid value 'gpu', expected one of [auto, cpu, cuda]"),
         ("extent.k=4", "extent.k=4: the spatial extent is odd and at least 1"),
         ("layers.groups=[attention]", "layers.groups has 1 entries: a ResNet has four layer groups"),
@@ -100,6 +100,9 @@ def test_a_run_says_what_came_out_and_is_not_trained_again(trained: tuple[Path, 
     assert f"{result['accuracy']['test']['top1']:.1f} %" in first.out
     assert {path.name for path in only(output).parent.iterdir()} == {
         "samples.png",
+        "attention.png",
+        "attention.json",
+        "costs.json",
         "result.json",
         "metrics.jsonl",
         "config.json",
