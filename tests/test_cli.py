@@ -54,7 +54,7 @@ def refused(ended: Ended, *expected: str) -> None:
         ("train.epochs=0", "train.epochs=0: expected at least 1"),
         ("train.lr=inf", "train.lr=inf: expected a learning rate above 0"),
         ("train.lr=nan", "train.lr=nan: expected a learning rate above 0"),
-        ("train.micro_batch=48", "train.micro_batch=48 does not divide train.batch=64: try train.micro_batch=16"),
+        ("train.micro_batch=48", "train.micro_batch=48 does not divide train.batch=64: try train.micro_batch=32"),
         ("train.warmup_epochs=9", "train.warmup_epochs=9.0 leaves nothing of train.epochs=4"),
         ("device=gpu", "Invalid value 'gpu', expected one of [auto, cpu, cuda]"),
         ("extent.k=4", "extent.k=4: the spatial extent is odd and at least 1"),
@@ -144,7 +144,7 @@ def test_damaged_records_of_a_finished_run_are_mended(trained: tuple[Path, Ended
     (folder / ".checkpoint.pt.12345.tmp").write_bytes(b"half of one")
     ended = call(*command)
     assert ended.code == 0, ended.text
-    assert "going on from epoch 1, step 0" in ended.out  # it is evaluated again, not trained
+    assert "going on from step 3 of 3" in ended.out  # it is evaluated again, not trained
     assert json.loads((folder / "result.json").read_text())["accuracy"] == whole["accuracy"]
     assert (folder / "config.json").exists()
     assert not list(folder.glob(".*"))

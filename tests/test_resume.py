@@ -120,7 +120,7 @@ def test_killed_again_and_again_with_a_checkpoint_after_each_step(
         assert json.loads(only(tmp_path).read_text())["status"] == "running"
     ended = call(*command)
     assert ended.code == 0, ended.text
-    assert "going on from epoch" in ended.out or killed.code == 0
+    assert "going on from step" in ended.out or killed.code == 0
     assert_alike(only(tmp_path).parent, whole)
 
 
@@ -181,7 +181,7 @@ def test_a_run_of_another_table_takes_up_the_checkpoint(recipe: list[str], whole
     stop(start(*command), signal.SIGTERM, lambda: lines(tmp_path) >= 3)
     ended = call("layers=conv12", *command[1:])
     assert ended.code == 0, ended.text
-    assert "going on from epoch" in ended.out
+    assert "going on from step" in ended.out
     assert_alike(only(tmp_path, "run/**/result.json").parent, whole)
 
 
