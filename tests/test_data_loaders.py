@@ -125,9 +125,7 @@ def test_held_out_images_do_not_depend_on_the_run_and_are_not_trained_on() -> No
     assert len(splits(data(validation=0.999)).train) == 1
 
 
-@given(
-    images=st.integers(1, 60), batch=st.integers(1, 70), seed=st.integers(-(2**62), 2**62), start=st.integers(0, 80)
-)
+@given(images=st.integers(1, 60), batch=st.integers(1, 70), seed=st.integers(-(2**62), 2**62), start=st.integers(0, 80))
 def test_an_epoch_is_every_image_at_most_once_and_never_empty(images: int, batch: int, seed: int, start: int) -> None:
     whole = list(TrainOrder(images, seed=seed, epoch=0, batch=batch, start_batch=0))
     positions = [position for keys in whole for _, _, position in keys]
@@ -162,7 +160,9 @@ def broken(tmp_path: Path) -> Path:
 def test_a_broken_image_is_named(workers: int, broken: Path) -> None:
     config = data(**FOLDER, root=str(broken), workers=workers)
     parts = splits(config)
-    with pytest.raises(InputError, match=r"(cat/3|dog/5|dog/7)\.jpg cannot be read .* data\.skip_broken=true") as caught:
+    with pytest.raises(
+        InputError, match=r"(cat/3|dog/5|dog/7)\.jpg cannot be read .* data\.skip_broken=true"
+    ) as caught:
         read(epoch(config, parts))
     assert "\n" not in str(caught.value)
 

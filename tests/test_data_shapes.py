@@ -122,7 +122,9 @@ def test_boxes_are_tight(kind: str) -> None:
 def test_classes_are_balanced_and_named() -> None:
     parts = splits(data(train_images=80, classes=8))
     assert parts.classes == list(BEARINGS)
-    assert np.bincount([parts.train.source.load([index], None).labels.item() for index in range(80)]).tolist() == [10] * 8
+    assert (
+        np.bincount([parts.train.source.load([index], None).labels.item() for index in range(80)]).tolist() == [10] * 8
+    )
 
 
 def test_images_are_drawn_once_and_kept() -> None:
