@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,10 @@ class Classification:
         self.config, self.splits = config, splits
         self.mixing = mixing(train, config.data.classes)
         self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=0.0 if self.mixing else train.label_smoothing)
+
+    def compiled(self, model: nn.Module) -> Callable[..., Any]:
+        """What to call in the place of the model."""
+        return torch.compile(model)
 
     def loss(self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and the sums of the measures over it."""

@@ -30,6 +30,12 @@ class Detection:
         self.config, self.splits = config, splits
         self.by_class: dict[str, Numbers] = {}  # of the last evaluation
 
+    def compiled(self, model: nn.Module) -> Callable[..., Any]:
+        """What to call in the place of the model: matching boxes has other shapes at each step, so it is left as it is."""
+        model.get_submodule("backbone").compile()
+        model.get_submodule("head").compile()
+        return model
+
     def loss(self, forward: Callable[..., Any], images: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and the sums of the measures over it."""
         targets = []

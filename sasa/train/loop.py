@@ -70,7 +70,7 @@ class Trainer:
         self.config, self.task, self.splits, self.device, self.record = config, task, task.splits, device, record
         layout = torch.channels_last if train.channels_last else torch.contiguous_format
         self.model = model.to(device).to(memory_format=layout)
-        self.forward: Callable[..., Any] = torch.compile(self.model) if train.compile else self.model
+        self.forward: Callable[..., Any] = task.compiled(self.model) if train.compile else self.model
         self.accumulate = train.batch // train.micro_batch
         micro_batches = batches_per_epoch(len(self.splits.train), train.micro_batch)
         self.steps_per_epoch = max(1, micro_batches // self.accumulate)
