@@ -7,7 +7,7 @@ ARGS ?=
 TABLES := $(sort $(notdir $(wildcard experiments/*)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint costs tables $(TABLES)
+.PHONY: help setup demo test lint costs tables bench $(TABLES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,10 @@ lint: setup  ## Check style and types
 
 costs: setup  ## FLOPs and parameters of every row beside the paper's; trains nothing
 	$(BIN)/python -m sasa.cost
+
+bench: setup  ## Time the operation and the networks against their contenders (ARGS=--quick)
+	$(BIN)/python -m sasa.bench ops $(ARGS)
+	$(BIN)/python -m sasa.bench models $(ARGS)
 
 tables: $(TABLES)  ## Every table
 

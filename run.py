@@ -16,11 +16,13 @@ from rich.markup import escape
 
 from sasa.config import compose
 from sasa.errors import InputError
+from sasa.train.interrupt import stop_at_once
 
 console = Console()
 complaints = Console(stderr=True)
 failures: list[str] = []
 tables: dict[tuple[str, str, str, str], None] = {}  # table, scale, variant and outputs folder of each row of a sweep
+labels: list[str] = []  # of the rows of a sweep, as far as they have come
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -32,20 +34,22 @@ def main(cfg: DictConfig) -> None:
 
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     identity = compose.identity("python run.py")
+    label = compose.label(get_args().overrides) if sweep else identity.title
+    labels.append(label)
     try:
         config = compose.checked(cfg)
         if sweep and identity.table:
             tables[identity.table, config.scale.name, ",".join(identity.variant), config.output] = None
         result, folder = job.run(config, identity, console)
     except (InputError, job.RunFailed) as error:
-        failures.append(f"{identity.title}: {error}")
+        failures.append(f"{label}: {error}")
         if not HydraConfig.get().launcher._target_.endswith("BasicLauncher"):
             raise  # the row ran in another process: only an exception tells the first one
         if sweep:
-            complaints.print(f"[red]{escape(failures[-1])}[/]", highlight=False, soft_wrap=True)
+            complaints.print(f"[red]{escape(failures[-1])}[/]", highlight=False, soft_wrap=True, emoji=False)
         return
     if sweep:
-        print_line(identity.title, result, console)
+        print_line(label, result, console)
         return
     row = (identity.table, identity.row) if identity.table and identity.row else identity.like
     print_run(result, published(*row) if row else None, folder, console)
@@ -61,29 +65,33 @@ def conclude() -> int:
         for table, scale, variant, output in tables:
             print_table(table, scale, variant, output, console)
     for failure in failures:
-        complaints.print(f"[red]failed[/]  {escape(failure)}", highlight=False, soft_wrap=True)
+        complaints.print(f"[red]failed[/]  {escape(failure)}", highlight=False, soft_wrap=True, emoji=False)
     return 1 if failures else 0
 
 
 def command_line() -> int:
     """Check the command line, run Hydra, and turn whatever went wrong into a message and an exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and they are told below
+    signal.signal(signal.SIGTERM, stop_at_once)
     try:
         compose.register()
         arguments = get_args()
         compose.check_overrides(arguments.overrides, sweep=arguments.multirun)
         main()
+        if arguments.multirun and not labels and not (arguments.cfg or arguments.info):
+            raise InputError(f"{' '.join(arguments.overrides)}: no run, for a list or range is empty")
         return conclude()
     except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
         message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         lines = [
             line
             for line in message.splitlines()
-            if line.strip() and not line.lstrip().startswith(("full_key", "object_type"))
+            if line.strip() and not line.lstrip().startswith(("full_key", "object_type", "reference_type"))
         ]
-        complaints.print(f"[red]error[/]  {escape(' '.join(lines))}", highlight=False, soft_wrap=True)
+        complaints.print(f"[red]error[/]  {escape(' '.join(lines))}", highlight=False, soft_wrap=True, emoji=False)
         return 2
     except KeyboardInterrupt as stop:
+        conclude()
         return 128 + getattr(stop, "number", signal.SIGINT)
 
 

@@ -1,5 +1,6 @@
 """One run, from a checked configuration to its result."""
 
+import math
 import platform
 import time
 import traceback
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from sasa.config.schema import Config, TaskKind
 from sasa.errors import InputError
@@ -35,25 +37,37 @@ def run(config: Config, identity: Identity, console: Console) -> tuple[dict[str,
     record = Record(config, identity)
     with record.held():
         record.prepare()
-        result = finished(record, console)
+        try:
+            result = finished(record, console)
+        except OSError as error:
+            raise InputError(f"cannot write to {record.folder}: {error.strerror or error}") from error
         if result is None:
             result = recorded(record, console)
     return result, record.folder
 
 
+def complete(folder: Path, key: str) -> dict[str, Any] | None:
+    """The content of a folder's result.json if it is that of a finished run of this key, with nothing missing."""
+    result = read_json(folder / "result.json")
+    if not result or result.get("status") != "finished" or result.get("key") != key:
+        return None
+    return result if all(result.get(name) for name in ("accuracy", "costs", "paper_costs", "seconds")) else None
+
+
 def finished(record: Record, console: Console) -> dict[str, Any] | None:
     """The result of this key if a run of it is finished, here or in another folder (several tables share rows)."""
-    result = read_json(record.path("result.json"))
-    if result and result.get("status") == "finished":
+    result = complete(record.folder, record.key)
+    if result:
         console.print(f"{record.identity.title} is finished already: nothing is trained", highlight=False)
         return result
     for folder in record.others():
-        result = read_json(folder / "result.json")
-        if result and result.get("status") == "finished":
+        result = complete(folder, record.key)
+        if result:
             source = result.get("same_as") or folder.relative_to(record.output).as_posix()
             console.print(
                 f"{record.identity.title} is the run of {source}, which is finished: nothing is trained",
                 highlight=False,
+                soft_wrap=True,
             )
             record.write_config()
             record.result = result
@@ -77,7 +91,7 @@ def recorded(record: Record, console: Console) -> dict[str, Any]:
         note_end(record, "interrupted", "stopped by the user", str(error))
         command = record.identity.command
         console.print(
-            f"[yellow]Stopped.[/] The same command goes on from the last checkpoint:\n  {command}",
+            f"[yellow]Stopped.[/] The same command goes on from the last checkpoint:\n  {escape(command)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -94,11 +108,9 @@ def recorded(record: Record, console: Console) -> dict[str, Any]:
         if isinstance(error, Diverged):
             reason = str(error)
         note_end(record, "failed", reason, traceback.format_exc())
-        kept = (
-            ". The last checkpoint is kept: the same command goes on from it"
-            if record.path("checkpoint.pt").exists()
-            else ""
-        )
+        kept = ". The last good checkpoint is kept" if record.path("checkpoint.pt").exists() else ""
+        if kept and not isinstance(error, Diverged):
+            kept += ": the same command goes on from it"
         raise RunFailed(f"{reason}{kept}. More in {record.path('run.log')}") from error
 
 
@@ -126,7 +138,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
 
     config = record.config
     device = require_device(config.device)
-    backend = ops.resolve(config.kernel.backend, device)
+    backend = ops.resolve(config.kernel.backend, device, torch.bfloat16 if config.train.amp else torch.float32)
     costs, paper_costs = cost(config), cost(at_paper_size(config))
     detection = config.task.kind is TaskKind.detection
     data = splits(config.data, boxes=detection)
@@ -191,9 +203,13 @@ def last_checkpoint(record: Record, device: Any) -> dict[str, Any] | None:
 
 def conclude(trainer: Any, record: Record) -> dict[str, Any]:
     """Evaluate on the test images, save a sheet of them, and write the result."""
+    from sasa.train.loop import Diverged
+
     progress, config = trainer.progress, record.config
     started = time.monotonic()
     test = trainer.evaluate(trainer.splits.test)
+    if not math.isfinite(test.get("loss", 0.0)):
+        raise Diverged(f"the loss on the test images is {test['loss']}: try a lower train.lr")
     trainer.picture(trainer.splits.test)
     validation = next(line for line in reversed(progress.history) if line["split"] == "validation")
     record.write_result(

@@ -20,6 +20,7 @@ from sasa.errors import InputError
 from sasa.weights import find_weights, fingerprint
 
 SEMANTICS = 1  # raise it when a change of the code changes the numbers of a configuration
+ORPHAN_SECONDS = 15  # how long the data workers of a killed run may hold its lock
 MACHINE = ("device", "output", "kernel", "tracker", "data.workers", "data.download", "train.checkpoint_minutes")
 
 
@@ -47,8 +48,12 @@ def is_machine(key: str) -> bool:
 def folder_name(scale: str, seed: int, variant: tuple[str, ...]) -> str:
     """The last part of a run's folder, such as "scale=demo,seed=0,train.epochs=2"; odd and long ones end in a hash."""
     name = ",".join((f"scale={scale}", f"seed={seed}", *variant))
-    plain = re.sub(r"[^\w.,=+\[\]-]", "_", name)[:180]
-    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    plain = (
+        re.sub(r"[^\w.,=+\[\]-]", "_", name).encode(errors="replace")[:180].decode(errors="ignore")
+    )  # a name has 255 bytes
+    return (
+        plain if plain == name else f"{plain}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    )
 
 
 def key_of(config: Config) -> str:
@@ -108,7 +113,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
@@ -120,7 +125,7 @@ class Record:
     def __init__(self, config: Config, identity: Identity) -> None:
         self.config, self.identity = config, identity
         self.key = key_of(config)
-        self.output = Path(config.output).absolute()
+        self.output = Path(config.output).expanduser().absolute()
         parts = (identity.table, identity.row) if identity.table and identity.row else ("run",)
         self.folder = self.output.joinpath(*parts, folder_name(config.scale.name, config.seed, identity.variant))
         self.result: dict[str, Any] = {}
@@ -140,14 +145,17 @@ class Record:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path(".writable"), b"")
             self.path(".writable").unlink()
+            for left in self.folder.glob(".*.tmp"):  # by a process that was killed while it wrote
+                left.unlink()
         except OSError as error:
             raise InputError(
                 f"cannot write to {self.folder}: {error.strerror}. "
                 "Make it writable, or give another folder with output=<folder>"
             ) from error
-        other = read_json(self.path("config.json"))
+        other = read_json(self.path("config.json")) or read_json(self.path("result.json"))
         if other and other.get("key") != self.key:
-            changes = ", ".join(differences(other.get("config") or {}, asdict(self.config)))
+            before = other.get("config")
+            changes = ", ".join(differences(before, asdict(self.config))) if isinstance(before, dict) else ""
             raise InputError(
                 f"{self.folder} holds a run of another configuration ({changes or 'an earlier version of sasa'}). "
                 "Remove that folder, or give another one with output=<folder>"
@@ -159,10 +167,17 @@ class Record:
         locks = self.output / ".locks"
         try:
             locks.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(locks / f"{self.key}.lock", timeout=0)
-            lock.acquire()
+            lock = FileLock(locks / f"{self.key}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                holder = read_json(locks / f"{self.key}.json") or {}
+                if not gone(holder):
+                    raise
+                lock.acquire(timeout=ORPHAN_SECONDS)
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": now(), "folder": str(self.folder)}
+            write_atomically(locks / f"{self.key}.json", json.dumps(holder).encode())
         except Timeout:
-            holder = read_json(locks / f"{self.key}.json") or {}
             raise InputError(
                 f"{self.identity.title} is being trained by process {holder.get('pid', '?')} on {holder.get('host', '?')} "
                 f"since {holder.get('started', '?')}, in {holder.get('folder', '?')}. Wait for it, or stop it first"
@@ -173,8 +188,6 @@ class Record:
                 "Make it writable, or give another folder with output=<folder>"
             ) from error
         try:
-            holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": now(), "folder": str(self.folder)}
-            write_atomically(locks / f"{self.key}.json", json.dumps(holder).encode())
             yield
         finally:
             lock.release()
@@ -243,6 +256,20 @@ def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "")
             yield from differences(old, new, f"{prefix}{name}.")
         elif old != new:
             yield f"{prefix}{name}: {old}, now {new}"
+
+
+def gone(holder: dict[str, Any]) -> bool:
+    """Is the process that a lock's holder names one of this machine, and dead?"""
+    pid = holder.get("pid")
+    if holder.get("host") != socket.gethostname() or not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def now() -> str:

@@ -89,7 +89,7 @@ def test_a_row_differs_by_task_heads_and_backbone_alone() -> None:
     assert {row(name, "scale=coco").train.lr for name in ROWS} == {0.12}
 
 
-@pytest.mark.parametrize("name", ["conv_baseline", "attention_full"])
+@pytest.mark.parametrize("name", ROWS)
 def test_losses_and_their_gradients(name: str) -> None:
     config = row(name, *TINY)
     torch.manual_seed(0)

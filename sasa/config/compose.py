@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
 from hydra.core.plugins import Plugins
+from hydra.errors import OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -60,8 +61,8 @@ def groups() -> list[str]:
 
 def checked(cfg: DictConfig) -> Config:
     """The composed configuration as plain, checked dataclasses; InputError where it cannot be one."""
-    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except OmegaConfBaseException as error:
         raise InputError(str(error).splitlines()[0]) from error
@@ -81,7 +82,7 @@ def identity(program: str) -> Identity:
     """What Hydra's present job is called: its row, and the overrides that are not the table, scale, seed or machine's."""
     hydra = HydraConfig.get()
     choices = {name: choice for name, choice in hydra.runtime.choices.items() if choice is not None}
-    task = list(hydra.overrides.task)
+    task = task_overrides()
     keys = {
         str(override.input_line): override.key_or_group for override in OverridesParser.create().parse_overrides(task)
     }
@@ -96,6 +97,24 @@ def identity(program: str) -> Identity:
         command=shlex.join([*program.split(), *task]),
         like=None if table else like(choices, keys.values()),
     )
+
+
+def task_overrides() -> list[str]:
+    """The overrides of Hydra's present job as they were typed: an interpolation in one is not for Hydra's own tree."""
+    task = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(task, list)
+    return [str(line) for line in task]
+
+
+def label(overrides: Sequence[str]) -> str:
+    """What tells Hydra's present job from the others of its sweep, such as "table4=k3 seed=1"."""
+    parser = OverridesParser.create()
+    swept = {
+        override.key_or_group for override in parser.parse_overrides(list(overrides)) if override.is_sweep_override()
+    }
+    task = parser.parse_overrides(task_overrides())
+    varied = [str(override.input_line) for override in task if override.key_or_group in swept]
+    return " ".join(varied) or "run"
 
 
 def like(choices: Mapping[str, str], keys: Iterable[str]) -> tuple[str, str] | None:
@@ -126,7 +145,14 @@ def named(item: str | DictConfig) -> list[tuple[str, str]]:
 def check_overrides(overrides: Sequence[str], sweep: bool) -> None:
     """Raise InputError for an override that names nothing, with the nearest names that exist."""
     chosen = []
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise InputError(
+            f"{error.override} cannot be read as name=value. Quote values with characters such as ~ ( ) {{ }} , = "
+            "within the shell's quotes, as in 'data.root=\"~/images (all)\"'"
+        ) from None
+    for override in parsed:
         key = override.key_or_group
         if key.split(".")[0].split("/")[0] == "hydra":
             continue
@@ -155,10 +181,13 @@ def check_option(override: Override) -> None:
         if not value.filter(valid):
             raise InputError(f"{override.input_line} matches nothing: {group} has {', '.join(valid)}")
         return
-    asked = value.list if isinstance(value, ChoiceSweep) else value if isinstance(value, list) else [value]
-    for choice in asked:
-        if isinstance(choice, Glob) or choice is None:
+    if override.is_delete():
+        return
+    for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+        if isinstance(choice, Glob):
             continue
+        if choice is None or isinstance(choice, list):
+            raise InputError(f"{override.input_line}: expected one of {', '.join(valid)}")
         name = choice.text if isinstance(choice, QuotedString) else str(choice)
         if name not in valid:
             kind = "row" if group in tables() else "option"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import gcd
+from math import gcd, inf
 
 from omegaconf import MISSING
 
@@ -76,6 +76,8 @@ class Backend(StrEnum):
     auto = "auto"
     reference = "reference"
     tiled = "tiled"
+    cpu = "cpu"
+    triton = "triton"
 
 
 class TrackerKind(StrEnum):
@@ -277,11 +279,11 @@ class Train:
             f"train.micro_batch={self.micro_batch} does not divide train.batch={self.batch}: "
             f"try train.micro_batch={gcd(self.batch, self.micro_batch)}",
         )
-        check(self.lr > 0, f"train.lr={self.lr}: expected a learning rate above 0")
+        check(0 < self.lr < inf, f"train.lr={self.lr}: expected a learning rate above 0")
         for name in ("momentum", "ema_decay", "bn_decay", "label_smoothing"):
             check(0 <= getattr(self, name) < 1, f"train.{name}={getattr(self, name)}: expected a number in [0, 1)")
         for name in ("weight_decay", "warmup_epochs", "mixup", "cutmix", "checkpoint_minutes"):
-            check(getattr(self, name) >= 0, f"train.{name}={getattr(self, name)}: expected 0 or more")
+            check(0 <= getattr(self, name) < inf, f"train.{name}={getattr(self, name)}: expected 0 or more")
         check(
             self.warmup_epochs < self.epochs,
             f"train.warmup_epochs={self.warmup_epochs} leaves nothing of train.epochs={self.epochs}: "
@@ -339,6 +341,14 @@ class Config:
     output: str = MISSING
 
     def __post_init__(self) -> None:
+        check(0 <= self.seed < 2**32, f"seed={self.seed}: expected a number from 0 to 4294967295")
+        check(bool(self.output.strip()), "output= is empty: expected a folder, such as output=outputs")
+        width = self.backbone.width * self.scale.width
+        check(
+            round(64 * width) >= 1,
+            f"backbone.width={self.backbone.width} with scale.width={self.scale.width} leaves no channels: "
+            "a width of 64 channels is multiplied by both, so raise one of them",
+        )
         reader = self.data.reader
         if self.task.kind is TaskKind.classification:
             check(

@@ -98,7 +98,7 @@ def shards(root: Path, split: str) -> list[Path]:
         if "install webdataset" in str(error):
             raise InputError("data.reader=wds/ needs a package that is missing: pip install webdataset") from error
         raise InputError(
-            f"data.root={root}: {error}; name a split of _info.json, or give the shards as in "
+            f"data.root={root} has no _info.json with a split {split}: name a split that it has, or give the shards as in "
             "'data.train_split=train-{000..146}.tar'"
         ) from error
     paths = [root / name for name in reader.split_info.filenames]
@@ -127,6 +127,6 @@ def index_shard(path: Path, members: list[Member], labels: list[int]) -> None:
                 classes[key] = int(content.read()) if content else -1
     unlabelled = [image.name for key, image in images.items() if key not in classes]
     if unlabelled:
-        raise ValueError(f"{len(unlabelled)} images have no .cls file with their label, such as {unlabelled[0]}")
+        raise ValueError(f"{unlabelled[0]} has no .cls file with its label beside it")
     members.extend(images.values())
     labels.extend(classes[key] for key in images)

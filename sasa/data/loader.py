@@ -1,7 +1,7 @@
 """Loaders: the batches of one epoch, from this process or from workers, always the same ones."""
 
 import math
-import signal
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,9 +106,6 @@ def as_it_is(batch: Any) -> Any:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C, or SIGTERM from a scheduler, reaches the whole process group: the main process decides what to do.
-
-    It may need its workers until its next checkpoint. A second SIGTERM ends a worker, so that none can hang its parent.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    """Ctrl-C, and SIGTERM from a scheduler, reach a whole process group, and the main process may still need its
+    workers for a last checkpoint: they form a group of their own. They end with their loader, or with their parent."""
+    os.setpgid(0, 0)

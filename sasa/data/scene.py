@@ -1,11 +1,9 @@
 """Scenes of generated parts: what is where. Two of the parts make the class, by their arrangement alone.
 
-Every scene has one ring and one cross, and one or two distractors (disc, square, triangle). The class is the bearing
-of the line through ring and cross. The ring's centre is uniform on a disc about the middle of the image; the cross is
-half a chord away from it, along the chord through the ring that has the class's bearing. Half a chord modulo the
-chord only permutes the points of the disc, so the cross is uniform on the disc too, whatever the class. Kinds,
-colours, sizes, textures and distractors do not depend on the class at all: each part alone says nothing about it.
-(A direction, such as north against south, could not have this property: it would show in the mean position of a part.)
+Every scene has one red ring and one green cross, and one or two distractors (disc, square, triangle)
+in other hues. The class is the direction from the ring to the cross, which lie apart by more than a stem sees at once.
+The middle between them, and the kinds, colours, sizes and textures of all parts do not depend on the class: a bag of
+parts says nothing about it. (Each of the two lies a little to its side on average, as any direction must have it.)
 """
 
 from dataclasses import dataclass, fields
@@ -19,21 +17,30 @@ Floats = NDArray[np.float64]
 
 KINDS = ("disc", "square", "triangle", "ring", "cross")
 TEXTURES = ("plain", "gradient", "stripes", "dots", "checks")
+# Distractors as large as the ring and the cross hide the arrangement from a network that has not learned the kinds yet:
+# a small network then stays at chance for hundreds of steps.
+DISTRACTOR_RADIUS = 0.5  # over that of ring and cross
 DISTRACTORS = 2  # slots 0 and 1, drawn first; slot 2 is the ring, slot 3 the cross
 SLOTS = DISTRACTORS + 2
-BEARINGS = {  # class name -> degrees from north, clockwise; the first classes are the furthest apart
+DIRECTIONS = {  # class name -> degrees from north, clockwise; the first classes are the furthest apart
     "north": 0.0,
+    "south": 180.0,
     "east": 90.0,
+    "west": 270.0,
     "north-east": 45.0,
+    "south-west": 225.0,
     "south-east": 135.0,
-    "north-north-east": 22.5,
-    "east-north-east": 67.5,
-    "east-south-east": 112.5,
-    "south-south-east": 157.5,
+    "north-west": 315.0,
 }
-WOBBLE = 4.0  # degrees either way about the bearing; neighbouring classes are 22.5 apart
-RADIUS = (0.062, 0.080)  # of a part, over the side of the image
-REACH = 0.5 - RADIUS[1] - 0.02  # of the disc of centres: a part is never cut off by the border
+WOBBLE = 8.0  # degrees either way about the direction; neighbouring classes are 45 apart
+RADIUS = (0.078, 0.095)  # of a part, over the side of the image
+DISTANCE = (0.20, 0.27)  # from ring to cross, over the side: at 64 pixels more than the 11 that the stem sees
+MIDDLE = 0.25  # the middle between them keeps this far from the border, over the side: no part is ever cut off
+HUES = {
+    "ring": (-0.04, 0.06),
+    "cross": (0.55, 0.65),
+}  # red, green; distractors are blue or yellow
+DISTRACTOR_HUES = ((0.25, 0.40), (0.75, 0.85))  # by slot
 OUTLINES = {  # corners on the unit disc, for boxes
     "square": [(0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8)],
     "triangle": [(0.0, 1.0), (0.866, -0.5), (-0.866, -0.5)],
@@ -100,13 +107,15 @@ def scenes(split: int, indices: NDArray[np.int64], size: int, classes: int) -> S
         return uniform(split, indices[:, None], name, np.arange(slots))  # (B, slots) in [0, 1)
 
     kind = (draw(0) * 3).astype(np.int64)
-    kind[:, 2:] = KINDS.index("ring"), KINDS.index("cross")
+    kind[:, DISTRACTORS:] = KINDS.index("ring"), KINDS.index("cross")
     present = np.ones((len(indices), SLOTS), bool)
     present[:, 0] = draw(1)[:, 0] < 0.5
-    margin = size * (0.5 - REACH)
+    radius = size * (RADIUS[0] + (RADIUS[1] - RADIUS[0]) * draw(6))
+    radius[:, :DISTRACTORS] *= DISTRACTOR_RADIUS
+    margin = size * (RADIUS[1] + 0.02)
     centre = margin + np.stack([draw(2), draw(3)], -1) * (size - 2 * margin)
-    pair = arrange(np.array([*BEARINGS.values()])[labels], draw(4, 3))
-    centre[:, 2:] = size / 2 + size * REACH * pair
+    centre[:, DISTRACTORS:] = size * arrange(np.array([*DIRECTIONS.values()])[labels], draw(4))
+    hues = np.array([*DISTRACTOR_HUES, HUES["ring"], HUES["cross"]])
     return Scenes(
         size=size,
         identity=np.stack([np.full_like(indices, split), indices], -1),
@@ -115,22 +124,19 @@ def scenes(split: int, indices: NDArray[np.int64], size: int, classes: int) -> S
         kind=kind,
         texture=(draw(5) * len(TEXTURES)).astype(np.int64),
         centre=centre,
-        radius=size * (RADIUS[0] + (RADIUS[1] - RADIUS[0]) * draw(6)),
+        radius=radius,
         turn=2 * np.pi * draw(7),
-        hue=draw(8),
+        hue=(hues[:, 0] + (hues[:, 1] - hues[:, 0]) * draw(8)) % 1,
     )
 
 
-def arrange(bearing: Floats, random: Floats) -> Floats:
-    """Centres (B, 2 parts, x and y) on the unit disc: the second half a chord of the bearing (B,) from the first."""
-    angle = np.deg2rad(bearing + WOBBLE * (2 * random[:, 0] - 1))
-    along = np.stack([np.sin(angle), -np.cos(angle)], -1)  # y points down
-    distance, direction = np.sqrt(random[:, 1]), 2 * np.pi * random[:, 2]
-    first = np.stack([distance * np.cos(direction), distance * np.sin(direction)], -1)
-    position = (first * along).sum(-1)  # on the chord, from its middle
-    half = np.sqrt(1 - distance**2 + position**2)
-    second = first - np.copysign(half, position)[:, None] * along
-    return np.stack([first, second], 1)
+def arrange(direction: Floats, random: Floats) -> Floats:
+    """Centres (B, 2 parts, x and y) of ring and cross over the side of the image, the cross in the direction (B,)."""
+    angle = np.deg2rad(direction + WOBBLE * (2 * random[:, 0] - 1))
+    apart = np.stack([np.sin(angle), -np.cos(angle)], -1)  # y points down
+    apart *= (DISTANCE[0] + (DISTANCE[1] - DISTANCE[0]) * random[:, 1])[:, None]
+    middle = MIDDLE + (1 - 2 * MIDDLE) * random[:, 2:]
+    return np.stack([middle - apart / 2, middle + apart / 2], 1)
 
 
 def colours(hue: Floats) -> Floats:

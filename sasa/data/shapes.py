@@ -10,7 +10,7 @@ from sasa.config.schema import Data
 from sasa.data.boxes import Annotations, Boxed, BoxView
 from sasa.data.render import render
 from sasa.data.samples import Batch
-from sasa.data.scene import BEARINGS, KINDS, scenes
+from sasa.data.scene import DIRECTIONS, KINDS, scenes
 from sasa.errors import InputError
 
 MEMORY = 2**30  # bytes of drawn images that are kept; larger sets are drawn again in every epoch
@@ -22,10 +22,10 @@ class Shapes:
     def __init__(self, split: int, images: int, size: int, classes: int) -> None:
         if size < 32:
             raise InputError(f"data.size={size}: generated images need at least 32 pixels for their parts to be seen")
-        if not 2 <= classes <= len(BEARINGS):
-            raise InputError(f"data.classes={classes}: generated images have 2 to {len(BEARINGS)} classes")
+        if not 2 <= classes <= len(DIRECTIONS):
+            raise InputError(f"data.classes={classes}: generated images have 2 to {len(DIRECTIONS)} classes")
         self.split, self.images, self.size = split, images, size
-        self.classes = list(BEARINGS)[:classes]
+        self.classes = list(DIRECTIONS)[:classes]
         self.drawn = np.zeros(images, bool)
         keep = images * size * size * 3 <= MEMORY
         self.memory = np.empty((images, size, size, 3), np.uint8) if keep else None
@@ -60,8 +60,8 @@ class BoxedShapes(Boxed):
                 f"data.classes={config.classes}: generated images have parts of {len(KINDS)} kinds, "
                 f"so set data.classes={len(KINDS)}"
             )
-        self.shapes, self.split = Shapes(split, images, config.size, len(BEARINGS)), split
-        drawn = scenes(split, np.arange(images), config.size, len(BEARINGS))
+        self.shapes, self.split = Shapes(split, images, config.size, len(DIRECTIONS)), split
+        drawn = scenes(split, np.arange(images), config.size, len(DIRECTIONS))
         parts = [drawn.parts(scene) for scene in range(images)]
         corners = np.array([part.box for found in parts for part in found], np.float64)
         sides = corners[:, 2:] - corners[:, :2]

@@ -58,6 +58,10 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, Bottleneck):
+                nn.init.zeros_(
+                    module.bn3.weight
+                )  # blocks start as their shortcuts; without it deep attention starts slowly
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last layer group's map (B, num_features, H / 32, W / 32), rounded up."""

@@ -77,9 +77,9 @@ class LocalAttention(nn.Module):
 
 
 def relative_embeddings(heads: int, offsets: int, head_channels: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Embeddings of the row and of the column offsets, (heads, offsets, head_channels / 2) each; q.r starts near q.k's size."""
+    """Embeddings of the row and of the column offsets, (heads, offsets, head_channels / 2) each, from N(0, 1)."""
     shape = (heads, offsets, head_channels // 2)
     row, column = nn.Parameter(torch.empty(shape)), nn.Parameter(torch.empty(shape))
-    nn.init.normal_(row, std=head_channels**-0.5)
-    nn.init.normal_(column, std=head_channels**-0.5)
+    nn.init.normal_(row)
+    nn.init.normal_(column)
     return row, column

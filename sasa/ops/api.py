@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from sasa.errors import InputError
-from sasa.ops import cpu, reference, tiled
+from sasa.ops import cpu, reference, tiled, triton_backend
 
-BACKENDS: dict[str, ModuleType] = {"tiled": tiled, "cpu": cpu}  # forward and backward of the operation
-FASTEST = {"cpu": "cpu"}  # by device type, where it can run; tiled runs everywhere
+# forward and backward of the registered operation
+BACKENDS: dict[str, ModuleType] = {"tiled": tiled, "cpu": cpu, "triton": triton_backend}
+FASTEST = {"cpu": "cpu", "cuda": "triton"}  # by device type, where it can run; tiled runs everywhere
 BORDERS = ("mask", "zero")
 
 

@@ -13,7 +13,7 @@ def neighbourhood(x: Tensor, extent: int) -> Tensor:
 
 
 def relative(row: Tensor, column: Tensor) -> Tensor:
-    """r of every offset: rows (heads, k, d/2) and columns (heads, k, d/2) -> (heads, d, k^2), rows in the first half."""
+    """r of every offset: rows and columns, each (heads, k, d/2) -> (heads, d, k^2), rows in the first half."""
     k = row.shape[1]
     rows = row[:, :, None, :].expand(-1, -1, k, -1)
     columns = column[:, None, :, :].expand(-1, k, -1, -1)
@@ -31,7 +31,7 @@ def forward(
     scale: float,
     border: str,
 ) -> tuple[Tensor, Tensor]:
-    """Output (B, H, W, C) and the log of the softmax's sum (B, H, W, heads), in float32 or the input's higher precision."""
+    """Output (B, H, W, C) and the log of the softmax's sum (B, H, W, heads), summed in float32 at least."""
     dtype = query.dtype
     compute = torch.promote_types(dtype, torch.float32)
     q = query.to(compute).unflatten(-1, (heads, -1)) * scale  # b h w heads d

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from sasa.report.paper import MEASURES, Row
@@ -43,7 +44,7 @@ def print_run(result: dict[str, Any], paper: Row | None, folder: Path, console: 
             f"[yellow]{result['skipped_images']} broken images were skipped: see result.json[/]", highlight=False
         )
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    console.print(f"[bold]{here}/[/]", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(str(here))}/[/]", highlight=False, soft_wrap=True, emoji=False)
     console.print(
         "  samples.png, result.json, metrics.jsonl, config.json, run.log, checkpoint.pt"
         + ("" if "top1" in measures else ", by_class.csv"),
@@ -57,7 +58,7 @@ def print_line(title: str, result: dict[str, Any], console: Console) -> None:
     accuracy = result["accuracy"]
     measure = next(name for name in MEASURES if name in accuracy["test"])
     console.print(
-        f"[bold]{title}[/] seed {result['seed']}: {MEASURES[measure]} {percent(accuracy['test'][measure])} test, "
+        f"[bold]{escape(title)}[/]: {MEASURES[measure]} {percent(accuracy['test'][measure])} test, "
         f"{percent(accuracy['validation'][measure])} validation, {duration(result['seconds'])}",
         highlight=False,
     )

@@ -1,7 +1,6 @@
 """The state of a run, written whole or not at all, and read without running code."""
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a state; InputError names a file that is none."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a checkpoint that can be read ({str(error).splitlines()[0]}). Remove it"
-        ) from error
+    except Exception as error:  # a damaged pickle may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not a checkpoint that can be read ({reason}). Remove it") from error
     if not isinstance(state, dict) or "key" not in state:
         raise InputError(f"{path} is not a checkpoint of sasa. Remove it, or give another folder with output=<folder>")
     return state

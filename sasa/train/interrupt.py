@@ -7,11 +7,16 @@ from typing import Any, Self
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user or the system asked the run to stop; its checkpoint is written."""
+    """The user or the system asked the run to stop."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+def stop_at_once(number: int, frame: FrameType | None) -> None:
+    """A handler of SIGTERM where there is no step to finish: what Python does at Ctrl-C."""
+    raise Interrupted(number)
 
 
 class Interrupt:

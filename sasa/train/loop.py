@@ -88,8 +88,11 @@ class Trainer:
         return self.average.module if self.average else self.model
 
     def save(self) -> None:
-        """Write the checkpoint, unless the loss has diverged since the last one."""
+        """Write the checkpoint, unless the loss or the weights have diverged since the last one."""
         self.check_losses()
+        if not all(bool(value.isfinite().all()) for value in self.model.state_dict().values()):
+            done = self.progress.epoch * self.steps_per_epoch + self.progress.step
+            raise Diverged(f"the weights are not finite after step {done} of {self.steps}: try a lower train.lr")
         state = {
             "key": self.record.key,
             "model": self.model.state_dict(),
@@ -129,6 +132,9 @@ class Trainer:
                 if self.task.draws_each_epoch:
                     tracker.picture("samples", self.picture(self.splits.validation), progress.history[-1]["step"])
                 self.end_epoch(display)
+                if interrupt.number is not None:
+                    self.save()
+                    raise Interrupted(interrupt.number)
 
     def train_epoch(self, interrupt: Interrupt, display: Display, tracker: Tracker) -> None:
         """The steps that are left of an epoch."""

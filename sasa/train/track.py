@@ -1,10 +1,13 @@
 """Weights & Biases beside the run's own files: online when logged in, else offline, and never in a run's way."""
 
 import os
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
+from rich.markup import escape
 
 from sasa.config.schema import Config, TrackerKind
 from sasa.record import Record
@@ -63,15 +66,15 @@ class WandbTracker:
                 silent=True, console="off", init_timeout=INIT_SECONDS, disable_git=True, save_code=False
             ),
         }
-        mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+        mode: Any = os.environ.get("WANDB_MODE") or "online"
         try:
+            if mode == "online" and not wandb.login(prompt=False):
+                mode = "offline"
             self.run = wandb.init(mode=mode, **arguments)
-        except (wandb.Error, OSError) as error:
+        except Exception as error:
             if mode != "online":
                 raise
-            console.print(
-                f"[yellow]W&B did not answer ({str(error).splitlines()[0]}): tracking offline[/]", highlight=False
-            )
+            warn(console, f"W&B did not answer ({error}): tracking offline")
             self.run = wandb.init(mode="offline", **arguments)
 
     def log(self, line: dict[str, Any]) -> None:
@@ -92,8 +95,43 @@ class WandbTracker:
         self.run.finish(exit_code=int(failed))
         if offline:
             self.console.print(
-                f"W&B: kept offline; `wandb sync {shown(folder)}` sends it", highlight=False, soft_wrap=True
+                f"W&B: kept offline; `wandb sync {escape(shlex.quote(shown(folder)))}` sends it",
+                highlight=False,
+                soft_wrap=True,
+                emoji=False,
             )
+
+
+class Forgiving:
+    """Another tracker, given up at its first error."""
+
+    def __init__(self, tracker: Tracker, console: Console) -> None:
+        self.tracker, self.console = tracker, console
+
+    def log(self, line: dict[str, Any]) -> None:
+        self._try(lambda: self.tracker.log(line))
+
+    def picture(self, name: str, path: Path, step: int | None = None) -> None:
+        self._try(lambda: self.tracker.picture(name, path, step))
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        self._try(lambda: self.tracker.table(name, columns, rows))
+
+    def close(self, summary: dict[str, Any], failed: bool) -> None:
+        self._try(lambda: self.tracker.close(summary, failed))
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self.tracker = NoTracker()
+            warn(self.console, f"W&B failed ({error}): the run goes on in its own files only")
+
+
+def warn(console: Console, text: str) -> None:
+    """One yellow line."""
+    line = escape(" ".join(text.split()))
+    console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True, emoji=False)
 
 
 def shown(path: Path) -> str:
@@ -106,9 +144,7 @@ def open_tracker(config: Config, plain: dict[str, Any], record: Record, console:
     if config.tracker.kind == TrackerKind.none:
         return NoTracker()
     try:
-        return WandbTracker(plain, record, console)
+        return Forgiving(WandbTracker(plain, record, console), console)
     except Exception as error:
-        console.print(
-            f"[yellow]W&B could not start ({error}): this run is kept in its own files only[/]", highlight=False
-        )
+        warn(console, f"W&B could not start ({error}): this run is kept in its own files only")
         return NoTracker()

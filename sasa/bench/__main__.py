@@ -1,0 +1,90 @@
+"""`python -m sasa.bench ops` and `python -m sasa.bench models`: tables, and with --json a file."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+BASELINES = {"shapes": "unfold", "models": "ResNet-50 (torchvision)"}
+HEADINGS = {
+    "shapes": "Attention core at the paper's shapes, k = 7, 8 heads",
+    "extents": "Growth with the spatial extent",
+    "sides": "Growth with the map",
+    "models": "Training step at 224 x 224",
+}
+
+
+def main() -> None:
+    """Runs the chosen benchmark and prints its tables."""
+    parser = argparse.ArgumentParser(prog="python -m sasa.bench", description=__doc__)
+    parser.add_argument("what", choices=["ops", "models"])
+    parser.add_argument("--quick", action="store_true", help="fewer shapes, contenders and rounds")
+    parser.add_argument("--json", type=Path, help="write the rows and the conditions to this file")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=DTYPES, help="float32 on a CPU, bfloat16 on a GPU by default")
+    parser.add_argument("--batch", type=int, help="8 on a CPU, 128 on a GPU by default")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--compile", action="store_true", help="compile the networks")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    dtype = DTYPES[options.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
+    batch = options.batch or (128 if device.type == "cuda" else 8)
+    if options.what == "ops":
+        from sasa.bench import ops
+
+        rows = ops.run(device, dtype, batch, options.quick)
+    else:
+        from sasa.bench import models
+
+        rows = models.run(device, dtype, batch, options.quick, options.compile)
+    conditions = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "batch": batch,
+        "torch": torch.__version__,
+        "compiled": options.compile,
+    }
+    if options.json:
+        options.json.write_text(json.dumps({"conditions": conditions, "rows": rows}, indent=1) + "\n")
+    console = Console()
+    console.print(", ".join(f"{x} {y}" for x, y in conditions.items()) + "; medians of alternating rounds")
+    for table in dict.fromkeys(x["table"] for x in rows):
+        console.print(render(table, [x for x in rows if x["table"] == table]))
+
+
+def render(table: str, rows: list[dict[str, Any]]) -> Table:
+    """One table, with each row's time as a ratio to the baseline's in the same place."""
+    grid = Table(title=HEADINGS[table], title_justify="left")
+    models = table == "models"
+    names = ["network"] if models else ["shape", "extent", "contender"]
+    times = ["step_ms", "images_a_second"] if models else ["forward_ms", "both_ms"]
+    for name in [*names, *times, "peak_mb"]:
+        grid.add_column(name, justify="left" if name in names else "right", no_wrap=True)
+    time, baseline = times[0] if models else times[1], BASELINES.get(table)
+    if baseline:
+        grid.add_column(f"faster than {baseline}", justify="right")
+    for row in rows:
+        cells = [str(row[x]) for x in names]
+        cells += ["" if row[x] is None or row[x] != row[x] else f"{row[x]:.1f}" for x in [*times, "peak_mb"]]
+        if baseline:
+            place = [
+                x
+                for x in rows
+                if x.get("shape") == row.get("shape") and baseline in (x.get("contender"), x.get("network"))
+            ]
+            ratio = place[0][time] / row[time] if place else float("nan")
+            cells.append(row["failure"] or f"{ratio:.2f}x")
+        grid.add_row(*cells)
+    return grid
+
+
+if __name__ == "__main__":
+    main()

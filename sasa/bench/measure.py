@@ -1,0 +1,84 @@
+"""Times and peak memory of contenders that alternate in one process, so that a busy machine slows all of them alike."""
+
+import ctypes
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+Step = Callable[[], object]
+
+
+@dataclass
+class Result:
+    """One contender: seconds of each round by phase, bytes at the peak, or why it did not run."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    peak: int | None = None
+    failure: str = ""
+
+    def median(self, phase: str) -> float:
+        """Median seconds of a phase; NaN where it did not run."""
+        return statistics.median(self.seconds[phase]) if self.seconds.get(phase) else float("nan")
+
+
+def alternate(contenders: dict[str, dict[str, Step]], rounds: int, device: torch.device) -> dict[str, Result]:
+    """Runs every phase of every contender once to warm up, once for its memory, then `rounds` times in turn."""
+    results = {name: Result() for name in contenders}
+    for name, phases in contenders.items():
+        try:
+            for step in phases.values():
+                step()
+            results[name].peak = peak_bytes(phases.values(), device)
+        except Exception as error:  # a contender that cannot run here is a row of the table
+            results[name].failure = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:100]
+    for _ in range(rounds):
+        for name, phases in contenders.items():
+            if results[name].failure:
+                continue
+            for phase, step in phases.items():
+                results[name].seconds.setdefault(phase, []).append(seconds(step, device))
+    return results
+
+
+def seconds(step: Step, device: torch.device) -> float:
+    """Wall time of one call."""
+    synchronize(device)
+    start = time.perf_counter()
+    step()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for the GPU, if it is one."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_bytes(steps: Iterable[Step], device: torch.device) -> int | None:
+    """Memory that the steps take at their peak above what was in use before; None where the system does not tell."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        for step in steps:
+            step()
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier steps freed goes back, or these would take it unseen
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    except (OSError, AttributeError):
+        return None
+    before = _resident("VmRSS")
+    for step in steps:
+        step()
+    return max(0, _resident("VmHWM") - before)
+
+
+def _resident(name: str) -> int:
+    """A line of /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) * 1024 for x in lines if x.startswith(name))

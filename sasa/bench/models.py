@@ -1,0 +1,60 @@
+"""Training steps of whole networks: the paper's attention networks against torchvision's ResNet-50."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from sasa.bench.measure import Step, alternate
+from sasa.models.resnet import ResNet
+from sasa.nn.attention import AttentionOptions
+
+SIDE = 224
+
+
+def networks(quick: bool) -> dict[str, nn.Module]:
+    """By name: ResNet-50, SASA-50 with the convolution stem and in full, and Table 4's other extents."""
+    found = {"ResNet-50 (torchvision)": torchvision.models.resnet50(), "SASA-50, conv stem": ResNet()}
+    if not quick:
+        found["ResNet-50 (ours)"] = ResNet(groups=("convolution",) * 4)
+        found["SASA-50, full"] = ResNet(stem="attention_spatial_values")
+        for extent in (3, 5, 9, 11):
+            found[f"SASA-50, conv stem, k = {extent}"] = ResNet(options=AttentionOptions(extent=extent))
+    return found
+
+
+def run(device: torch.device, dtype: torch.dtype, batch: int, quick: bool, compiled: bool) -> list[dict[str, Any]]:
+    """Rows of the table: a training step's seconds, images a second and peak memory."""
+    steps = {x: {"step": training_step(y, device, dtype, batch, compiled)} for x, y in networks(quick).items()}
+    results = alternate(steps, 3 if quick else 5, device)
+    return [
+        {
+            "table": "models",
+            "network": name,
+            "step_ms": 1e3 * result.median("step"),
+            "images_a_second": batch / result.median("step"),
+            "peak_mb": None if result.peak is None else result.peak / 1e6,
+            "failure": result.failure,
+        }
+        for name, result in results.items()
+    ]
+
+
+def training_step(network: nn.Module, device: torch.device, dtype: torch.dtype, batch: int, compiled: bool) -> Step:
+    """Forward, loss, backward and an SGD step; channels last, under autocast for a lower precision."""
+    network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
+    images = torch.randn(batch, 3, SIDE, SIDE, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(1000, (batch,), device=device)
+    run = torch.compile(network) if compiled else network
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = F.cross_entropy(run(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step

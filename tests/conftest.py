@@ -1,0 +1,118 @@
+"""The real command line in subprocesses, and a small image folder for it to train on."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = (
+    "backbone=resnet26",
+    "data.size=32",
+    "data.train_images=64",
+    "data.test_images=32",
+    "train.epochs=1",
+    "train.batch=16",
+    "train.micro_batch=16",
+    "train.warmup_epochs=0",
+    "train.log_steps=2",
+    "tracker=none",
+)
+
+
+@dataclass
+class Ended:
+    """What a command left on the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """One thread, so that runs are alike, and nobody's W&B account."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    return kept | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", **extra}
+
+
+def start(*overrides: str, **extra: str) -> subprocess.Popen[str]:
+    """`python run.py` in the background."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *overrides],
+        cwd=ROOT,
+        env=environment(**extra),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> Ended:
+    """Wait for a command."""
+    out, err = process.communicate(timeout=300)
+    return Ended(process.returncode, out, err)
+
+
+def call(
+    *overrides: str,
+    cwd: Path = ROOT,
+    options: Sequence[str] = (),
+    before: Callable[[], None] | None = None,
+    **extra: str,
+) -> Ended:
+    """`python run.py` to its end; options are Python's own, and before is called in the new process."""
+    done = subprocess.run(
+        [sys.executable, *options, str(ROOT / "run.py"), *overrides],
+        cwd=cwd,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=before,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def only(output: Path, pattern: str = "**/result.json") -> Path:
+    """The one file below an outputs folder that matches."""
+    (path,) = output.glob(pattern)
+    return path
+
+
+def make_images(root: Path, train: int, test: int, classes: Sequence[str]) -> Path:
+    """Noise in folders root/{train,test}/class/, so many images a class."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for name in classes:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 255, (40, 36, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four classes of 40 training images, of which one is broken, and 4 test images."""
+    root = make_images(tmp_path_factory.mktemp("pictures") / "set", 40, 4, ("ant", "bee", "cat", "dog"))
+    broken = root / "train" / "bee" / "7.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    """The outputs folder of one finished run of table1=conv_stem_26 with TINY, and what it printed. Copy it to change it."""
+    output = tmp_path_factory.mktemp("trained") / "out puts"
+    return output, call("table1=conv_stem_26", *TINY[1:], f"output={output}")

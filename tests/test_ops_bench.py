@@ -1,0 +1,53 @@
+"""The benchmarks' contenders compute the operation, and the command prints and writes its rows."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sasa.bench import __main__ as command
+from sasa.bench import contenders, measure, ops
+from sasa.ops import reference
+
+
+def test_contenders_compute_the_operation() -> None:
+    inputs = [torch.randn(2, 9, 7, 16) for _ in range(3)] + [torch.randn(2, 5, 4) for _ in range(2)]
+    expected = reference.forward(*inputs, 2, 5, 1.0, "mask")[0]
+    for contender in (contenders.unfold, contenders.shifted, contenders.ours("auto")):
+        torch.testing.assert_close(contender(*inputs), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_flex_attention_computes_the_operation_forward() -> None:
+    inputs = [torch.randn(1, 9, 7, 32) for _ in range(3)] + [torch.randn(2, 5, 8) for _ in range(2)]
+    expected = reference.forward(*inputs, 2, 5, 1.0, "mask")[0]
+    with torch.no_grad():
+        torch.testing.assert_close(contenders.flex()(*inputs), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_contender_that_fails_is_a_row_and_the_others_are_measured() -> None:
+    def fail() -> None:
+        raise RuntimeError("not here")
+
+    device = torch.device("cpu")
+    results = measure.alternate({"bad": {"both": fail}, "good": {"both": lambda: torch.ones(2**22)}}, 2, device)
+    assert results["bad"].failure == "RuntimeError: not here"
+    assert len(results["good"].seconds["both"]) == 2
+    assert results["good"].peak is None or results["good"].peak > 2**23
+
+
+def test_the_command_prints_and_writes_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(ops, "SHAPES", ((4, 16),) * 3)
+    monkeypatch.setattr(ops, "EXTENTS", (3,))
+    monkeypatch.setattr(ops, "SIDES", (4,))
+    file = tmp_path / "rows.json"
+    monkeypatch.setattr(
+        sys, "argv", ["bench", "ops", "--quick", "--batch", "1", "--device", "cpu", "--json", str(file)]
+    )
+    command.main()
+    written = json.loads(file.read_text())
+    assert {x["table"] for x in written["rows"]} == {"shapes", "extents", "sides"}
+    assert written["conditions"]["dtype"] == "float32"
+    assert "unfold" in capsys.readouterr().out

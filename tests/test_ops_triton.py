@@ -1,0 +1,95 @@
+"""The Triton kernels without a GPU: exact through the interpreter, and compiled for sm_80 and sm_90 without spills.
+On a GPU machine the same cases run on the chip."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+TESTS = Path(__file__).parent
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+CASES = f"""
+import sys
+sys.path.insert(0, {str(TESTS)!r})
+import torch
+from test_ops import Case, compare
+"""
+INTERPRETED = """
+compare(Case(2, 9, 10, 2, 8, 7), "triton", torch.float32)
+compare(Case(1, 9, 5, 2, 6, 3, "both", "zero", 0.5), "triton", torch.bfloat16)
+compare(Case(1, 1, 1, 1, 2, 7), "triton", torch.float32)
+compare(Case(1, 7, 7, 1, 32, 11, "position", "mask"), "triton", torch.float16)
+compare(Case(1, 5, 9, 2, 4, 5, "position", "zero"), "triton", torch.float32)
+compare(Case(1, 6, 4, 1, 5, 3, "content", "mask"), "triton", torch.float32)
+compare(Case(1, 3, 12, 1, 16, 9, "content", "zero"), "triton", torch.float16)
+"""
+REST = """
+case = Case(2, 9, 8, 2, 8, 5)
+inputs = case.inputs(torch.float32)
+fused = torch.cat([inputs[x].detach() for x in ("query", "key", "value")], dim=-1).split(16, dim=-1)
+parts = {**inputs, **dict(zip(("query", "key", "value"), fused))}
+assert torch.equal(case.run(parts, "triton"), case.run(inputs, "triton"))
+empty, like = torch.Tensor.new_empty, torch.empty_like
+torch.Tensor.new_empty = lambda *a, **k: empty(*a, **k).fill_(float("nan"))
+torch.empty_like = lambda *a, **k: like(*a, **k).fill_(float("nan"))
+compare(Case(1, 9, 7, 2, 6, 5), "triton", torch.float32)
+compare(Case(1, 9, 7, 2, 6, 5, "position", "zero"), "triton", torch.float32)
+"""
+
+
+def run(code: str, **environment: str) -> None:
+    command = [sys.executable, "-c", CASES + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [INTERPRETED, REST], ids=["exact", "views and holes"])
+def test_the_kernels_are_the_equation_in_the_interpreter(code: str) -> None:
+    run(code, TRITON_INTERPRET="1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["80", "90"])
+def test_the_kernels_compile_without_spills_at_the_papers_shapes(architecture: str) -> None:
+    command = [sys.executable, str(TESTS / "triton_resources.py"), architecture, "bf16", "7", "8", "16", "32", "64"]
+    environment = {x: y for x, y in os.environ.items() if x != "TRITON_INTERPRET"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert len(report) == 12
+    spilled = {x: y for x, y in report.items() if y["stores"] or y["loads"]}
+    assert not spilled
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_the_kernels_are_the_equation_on_the_chip() -> None:
+    from sasa.ops import local_attention, reference
+
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for border in ("mask", "zero"):
+            for side, heads, dim, extent in ((9, 8, 8, 7), (14, 8, 32, 7), (7, 8, 64, 11), (13, 3, 6, 5)):
+                made = [torch.randn(2, side, side, heads * dim, device="cuda", dtype=dtype) for _ in range(3)]
+                made += [torch.randn(heads, extent, dim // 2, device="cuda", dtype=dtype) for _ in range(2)]
+                found = [x.clone().requires_grad_() for x in made]
+                exact = [x.double().requires_grad_() for x in made]
+                options = {"heads": heads, "extent": extent, "row": found[3], "column": found[4]}
+                output = local_attention(*found[:3], **options, border=border, backend="triton")  # type: ignore[arg-type]
+                expected = reference.forward(*exact, heads, extent, 1.0, border)[0]
+                gradient = torch.randn_like(output)
+                pairs = zip(
+                    [output, *torch.autograd.grad(output, found, gradient)],
+                    [expected, *torch.autograd.grad(expected, exact, gradient.double())],
+                    strict=True,
+                )
+                unit = torch.finfo(dtype).eps * (40 if dtype == torch.float32 else 4)
+                for x, y in pairs:
+                    assert (x.double() - y).abs().max() <= unit * y.abs().max().clamp(min=dim)

@@ -1,0 +1,177 @@
+"""Keys and folders of runs: what they depend on, and what not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sasa.config import compose
+from sasa.errors import InputError
+from sasa.job import complete
+from sasa.record import (
+    Identity,
+    Record,
+    differences,
+    folder_name,
+    gone,
+    is_machine,
+    key_of,
+    read_json,
+    write_atomically,
+)
+
+compose.register()
+
+
+def key(*overrides: str) -> str:
+    return key_of(compose.compose_row(overrides))
+
+
+def identity(*variant: str) -> Identity:
+    return Identity(None, None, variant, "python run.py")
+
+
+def test_rows_that_tables_share_have_one_key() -> None:
+    shared = ["table1=conv_stem_50", "table3=attention", "table4=k7", "table5=relative", "table6=content_position"]
+    assert len({key(row) for row in [*shared, "figure5=conv_stem_100", "seed=0"]}) == 1
+    assert key("table1=baseline_50") == key("table3=conv") == key("figure5=baseline_100")
+    assert key("table1=full_50") == key("table7=attention_spatial_values") == key("figure5=full_100")
+
+
+def test_rows_of_a_table_have_keys_of_their_own() -> None:
+    for table in compose.tables():
+        rows = compose.options(table)
+        assert len({key(f"{table}={row}") for row in rows}) == len(rows), table
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "train.lr=0.01",
+        "train.epochs=3",
+        "train.batch=32",
+        "data.size=32",
+        "data.train_images=100",
+        "data.skip_broken=true",
+        "extent=k3",
+        "scale=cifar10",
+        "attention.border=zero",
+        "attention.heads=1",
+        "train.amp=true",
+        "train.mixup=0.2",
+        "backbone.width=0.5",
+    ],
+)
+def test_what_changes_numbers_changes_the_key(override: str) -> None:
+    assert key(override, *(["train.micro_batch=32"] if "batch" in override else [])) != key()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "device=cpu",
+        "data.workers=3",
+        "output=elsewhere",
+        "tracker=none",
+        "tracker.project=other",
+        "kernel=reference",
+        "data.download=true",
+        "train.checkpoint_minutes=0",
+    ],
+)
+def test_the_machine_does_not(override: str) -> None:
+    assert key(override) == key()
+    assert is_machine(override.split("=")[0])
+
+
+def test_settings_of_attention_do_not_matter_without_attention() -> None:
+    settings = ["extent=k3", "position=none", "attention.heads=4", "attention.border=zero", "attention.stem_heads=8"]
+    assert len({key("table3=conv", setting) for setting in ["seed=0", *settings]}) == 1
+    assert key("stem.mixtures=2") == key()
+    assert key("stem=attention_spatial_values", "stem.mixtures=2") != key("stem=attention_spatial_values")
+    stem = ("table3=conv", "stem=attention")  # its neighbourhood is its block, its position always relative
+    assert key(*stem, "position=none") == key(*stem, "extent=k3") != key(*stem, "attention.stem_heads=1")
+
+
+def test_the_width_of_the_scale_and_of_the_backbone_are_one_number() -> None:
+    assert key("backbone.width=0.5", "scale.width=0.5") == key("backbone.width=1", "scale.width=0.25")
+
+
+@pytest.mark.parametrize("text", ["a" * 5000, "ü" * 300, "数" * 300, "../../../etc", "a/b\\c:d*e?f'\"g h", "\udcff"])
+def test_a_folder_can_be_made_for_any_override(tmp_path: Path, text: str) -> None:
+    name = folder_name("demo", 0, (f"data.root={text}",))
+    (tmp_path / name).mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert name != folder_name("demo", 0, (f"data.root={text}x",))
+
+
+def test_a_write_is_whole_or_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(path, "text")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_atomically(tmp_path / "folder", b"new")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    record = Record(compose.compose_row([f"output={tmp_path}"]), identity())
+    record.folder.mkdir(parents=True)
+    record.path(".checkpoint.pt.123.tmp").write_bytes(b"half")
+    record.prepare()
+    assert list(record.folder.iterdir()) == []
+
+
+def test_one_holder_of_a_key_at_a_time(tmp_path: Path) -> None:
+    record = Record(compose.compose_row([f"output={tmp_path}"]), identity())
+    with record.held():
+        with pytest.raises(InputError, match="is being trained by process"), record.held():
+            pass
+        with Record(compose.compose_row([f"output={tmp_path}", "seed=1"]), identity()).held():
+            pass
+    with record.held():
+        pass
+
+
+def test_a_tilde_in_output_is_the_home_folder() -> None:
+    assert Record(compose.compose_row(["output='~/runs'"]), identity()).output == Path.home() / "runs"
+
+
+def test_only_a_complete_result_of_the_same_key_counts_as_finished(tmp_path: Path) -> None:
+    whole = {"status": "finished", "key": "k", "accuracy": {"test": {}}, "costs": {"a": 1}, "paper_costs": {"a": 1}}
+    whole["seconds"] = 1.0
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(whole))
+    assert complete(tmp_path, "k")
+    assert not complete(tmp_path, "other")
+    for missing in ("accuracy", "costs", "paper_costs", "status"):
+        path.write_text(json.dumps({name: value for name, value in whole.items() if name != missing}))
+        assert not complete(tmp_path, "k"), missing
+    for broken in ("", "[]", '{"status": "fini', "null", "\x00\xff"):
+        path.write_text(broken)
+        assert read_json(path) is None
+        assert not complete(tmp_path, "k")
+
+
+def test_differences_name_fields_and_leave_the_machine_out() -> None:
+    before = {"train": {"lr": 0.1, "checkpoint_minutes": 1}, "seed": 0, "output": "a"}
+    after = {"train": {"lr": 0.2, "checkpoint_minutes": 2}, "seed": 0, "output": "b", "new": 1}
+    assert list(differences(before, after)) == ["new: None, now 1", "train.lr: 0.1, now 0.2"]
+
+
+def test_a_holder_is_gone_only_if_it_can_be_known() -> None:
+    import os
+    import socket
+    import subprocess
+
+    process = subprocess.Popen(["true"])
+    process.wait()
+    host = socket.gethostname()
+    assert gone({"pid": process.pid, "host": host})
+    assert not gone({"pid": os.getpid(), "host": host})
+    assert not gone({"pid": process.pid, "host": "elsewhere"})
+    assert not gone({})

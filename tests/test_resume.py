@@ -1,0 +1,183 @@
+"""A run that is stopped or killed at any moment and started again ends bit for bit as if it had not been."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Ended, call, end, only, start
+
+pytestmark = pytest.mark.slow
+
+# Everything that could tell a resumed run from a whole one: augmentation, mixing, gradients added up, an average of the
+# weights, sums of metrics that span checkpoints, a broken image that is left out, and a row of attention.
+RECIPE = (
+    "table3=conv12",
+    "backbone=resnet26",
+    "scale.width=0.0625",
+    "data=folder",
+    "data.classes=4",
+    "data.size=32",
+    "data.skip_broken=true",
+    "data.validation=0.1",
+    "train.epochs=3",
+    "train.batch=16",
+    "train.micro_batch=8",
+    "train.mixup=0.4",
+    "train.cutmix=0.5",
+    "train.label_smoothing=0.1",
+    "train.log_steps=3",
+    "tracker=none",
+)
+STEPS = 3 * 9  # 160 images, of which 16 are held out, in batches of 16
+
+
+@pytest.fixture(scope="module")
+def recipe(pictures: Path) -> list[str]:
+    return [*RECIPE, f"data.root={pictures}"]
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run that nothing has disturbed."""
+    output = tmp_path_factory.mktemp("whole")
+    ended = call(*recipe, "data.workers=0", f"output={output}")
+    assert ended.code == 0, ended.text
+    assert json.loads(only(output).read_text())["skipped_images"] == 1
+    return only(output).parent
+
+
+def assert_alike(folder: Path, whole: Path) -> None:
+    """Weights, average, optimizer, metrics and result are the same bits."""
+    mine, theirs = (torch.load(path / "checkpoint.pt", weights_only=True) for path in (folder, whole))
+    for part in ("model", "average"):
+        assert mine[part].keys() == theirs[part].keys()
+        for name, value in mine[part].items():
+            assert torch.equal(value, theirs[part][name]), f"{part} {name}"
+    for index, state in mine["optimizer"]["state"].items():
+        for name, value in state.items():
+            assert torch.equal(value, theirs["optimizer"]["state"][index][name]), f"optimizer {index} {name}"
+    assert (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    mine, theirs = (json.loads((path / "result.json").read_text()) for path in (folder, whole))
+    for name in ("status", "accuracy", "epochs_done", "skipped_images", "skipped", "costs", "key"):
+        assert mine[name] == theirs[name], name
+    assert mine["status"] == "finished"
+    assert not list(folder.glob(".*"))
+
+
+def lines(output: Path) -> int:
+    """How many lines of metrics a run has written."""
+    return sum(path.read_text().count("\n") for path in output.glob("**/metrics.jsonl"))
+
+
+def writes(output: Path) -> Callable[[], int]:
+    """A function that counts the checkpoints that it has seen come."""
+    seen: set[int] = set()
+
+    def count() -> int:
+        for path in output.glob("**/checkpoint.pt"):
+            seen.add(path.stat().st_ino)
+        return len(seen)
+
+    first = count()
+    return lambda: count() - first
+
+
+def stop(process: subprocess.Popen[str], number: int, when: Callable[[], bool], delay: float = 0) -> Ended:
+    """Send a signal to a run as soon as something is so."""
+    limit = time.monotonic() + 240
+    while not when():
+        assert process.poll() is None, end(process).text
+        assert time.monotonic() < limit
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.send_signal(number)
+    return end(process)
+
+
+def test_killed_again_and_again_with_a_checkpoint_after_each_step(
+    recipe: list[str], whole: Path, tmp_path: Path
+) -> None:
+    seed = int.from_bytes(os.urandom(4))
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    command = [*recipe, f"output={tmp_path}", "train.checkpoint_minutes=0"]
+    for workers in (0, 2, 0):
+        process = start(*command, f"data.workers={workers}")
+        count, wanted = writes(tmp_path), chance.randint(1, 7)  # the next step is under way, or a write of its state
+        killed = stop(process, signal.SIGKILL, lambda n=wanted, c=count: c() >= n, chance.uniform(0, 0.1))
+        assert killed.code == -signal.SIGKILL, killed.text
+        assert json.loads(only(tmp_path).read_text())["status"] == "running"
+    ended = call(*command)
+    assert ended.code == 0, ended.text
+    assert "going on from epoch" in ended.out
+    assert_alike(only(tmp_path).parent, whole)
+
+
+def test_killed_with_rare_checkpoints_and_in_the_final_evaluation(
+    recipe: list[str], whole: Path, tmp_path: Path
+) -> None:
+    command = [*recipe, f"output={tmp_path}", "train.checkpoint_minutes=1000"]
+    stop(start(*command), signal.SIGKILL, lambda: lines(tmp_path) == 2)  # of epoch 1: nothing is kept
+    stop(start(*command), signal.SIGKILL, lambda: lines(tmp_path) == 6)  # in epoch 2
+    with only(tmp_path, "**/metrics.jsonl").open("a") as file:
+        file.write('{"split": "tra')  # as after a crash in the middle of a line
+    (only(tmp_path).parent / ".checkpoint.pt.1.tmp").write_bytes(b"as after a crash in the middle of a checkpoint")
+    only(tmp_path).write_text("")
+    log = whole / "run.log"
+    assert "epoch 3/3" in log.read_text()
+    killed = stop(
+        start(*command, "data.workers=1"),
+        signal.SIGKILL,
+        lambda: any(
+            torch_progress(path) == 3 for path in tmp_path.glob("**/checkpoint.pt") if "epoch 3/3" in text(tmp_path)
+        ),
+    )
+    assert killed.code in (0, -signal.SIGKILL)
+    ended = call(*command)
+    assert ended.code == 0, ended.text
+    assert_alike(only(tmp_path).parent, whole)
+
+
+def text(output: Path) -> str:
+    """run.log."""
+    return only(output, "**/run.log").read_text()
+
+
+def torch_progress(path: Path) -> int:
+    """The epochs that a checkpoint has behind it."""
+    return torch.load(path, weights_only=True)["progress"]["epoch"]
+
+
+def test_asked_to_stop_it_leaves_a_checkpoint_and_says_how_to_go_on(
+    recipe: list[str], whole: Path, tmp_path: Path
+) -> None:
+    command = [*recipe, f"output={tmp_path}", "train.checkpoint_minutes=1000"]
+    for number, wanted, workers in ((signal.SIGTERM, 2, 2), (signal.SIGINT, 6, 0)):
+        process = start(*command, f"data.workers={workers}")
+        ended = stop(process, number, lambda n=wanted: lines(tmp_path) >= n)
+        assert ended.code == 128 + number, ended.text
+        assert "Traceback" not in ended.text
+        assert "Stopped. The same command goes on from the last checkpoint:\n  python run.py table3=conv12" in ended.out
+        result = json.loads(only(tmp_path).read_text())
+        assert (result["status"], result["reason"]) == ("interrupted", "stopped by the user")
+        state = torch.load(only(tmp_path, "**/checkpoint.pt"), weights_only=True)
+        assert len(state["progress"]["history"]) == lines(tmp_path)
+    ended = call(*command, "data.workers=1")
+    assert ended.code == 0, ended.text
+    assert_alike(only(tmp_path).parent, whole)
+
+
+def test_a_run_of_another_table_takes_up_the_checkpoint(recipe: list[str], whole: Path, tmp_path: Path) -> None:
+    command = [*recipe, f"output={tmp_path}"]
+    stop(start(*command), signal.SIGTERM, lambda: lines(tmp_path) >= 3)
+    ended = call("layers=conv12", *command[1:])
+    assert ended.code == 0, ended.text
+    assert "going on from epoch" in ended.out
+    assert_alike(only(tmp_path, "run/**/result.json").parent, whole)

@@ -1,0 +1,115 @@
+"""Weights & Biases: what is in the offline run, read back with wandb's own reader, and what never is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, call, end, only, start
+
+pytestmark = pytest.mark.slow
+
+SMALL = (*(setting for setting in TINY if not setting.startswith("tracker")), "scale.width=0.0625")
+KEY = "0123456789abcdef" * 2 + "01234567"  # of the form that W&B expects
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """A .wandb file by `wandb leet inspect`."""
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def files(output: Path) -> list[Path]:
+    """Offline runs, oldest first."""
+    return sorted(output.glob("**/*.wandb"), key=lambda path: path.stat().st_mtime)
+
+
+def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_path: Path) -> None:
+    command = ["table5=none", "tracker.project=trial", "train.checkpoint_minutes=0", *SMALL, f"output={tmp_path}"]
+    process = start(*command)
+    while not list(tmp_path.glob("**/metrics.jsonl")) or not only(tmp_path, "**/metrics.jsonl").read_text():
+        assert process.poll() is None, end(process).text
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    stopped = end(process)
+    assert stopped.code == 143, stopped.text
+    ended = call(*command)
+    assert ended.code == 0, ended.text
+    assert "going on from epoch 0, step" in ended.out
+    assert "W&B: kept offline; `wandb sync " in ended.out
+
+    result = json.loads(only(tmp_path).read_text())
+    assert len(files(tmp_path)) == 2
+    for path, code in zip(files(tmp_path), (1, 0), strict=True):
+        assert path.name == f"run-{result['key']}.wandb"
+        content = records(path)
+        (run,) = [record["run"] for record in content if record["type"] == "run"]
+        assert (run["run_id"], run["project"], run["run_group"]) == (result["key"], "trial", "table5")
+        assert run["display_name"].startswith("table5=none seed=0,backbone=resnet26")
+        assert run["config"]["update"]["position"]["encoding"] == "none"
+        assert run["config"]["update"]["train"]["batch"] == 16
+        assert content[-1]["exit"]["exit_code"] == code
+
+    summary: dict[str, Any] = {}
+    for record in content:
+        if record["type"] == "summary":
+            summary |= record["summary"].get("update", {})
+    assert summary["test/top1"] == result["accuracy"]["test"]["top1"]
+    assert summary["validation/top1"] == result["accuracy"]["validation"]["top1"]
+    assert (summary["flops"], summary["params"]) == (result["costs"]["flops"], result["costs"]["params"])
+    assert summary["paper"] == result["paper_costs"]
+    history = [record["history"]["item"] for record in content if record["type"] == "history"]
+    curve = [json.loads(line) for line in only(tmp_path, "**/metrics.jsonl").read_text().splitlines()]
+    assert curve[-1]["split"] == "validation"
+    assert any(item.get("validation/loss") == curve[-1]["loss"] for item in history)
+    assert any("samples.path" in item for item in history)
+    table = json.loads((files(tmp_path)[-1].parent / "files" / summary["table5.path"]).read_text())
+    assert table["columns"][:2] == ["row", "status"]
+    assert [row[table["columns"].index("status")] for row in table["data"]].count("finished") == 1
+
+
+def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline(tmp_path: Path) -> None:
+    address = "http://127.0.0.1:9"  # nothing listens there
+    started = time.monotonic()
+    command = ["table5=none", *SMALL, f"output={tmp_path}/out"]
+    ended = call(*command, WANDB_API_KEY=KEY, WANDB_BASE_URL=address, HOME=str(tmp_path))
+    assert ended.code == 0, ended.text
+    assert "Traceback" not in ended.text
+    assert "tracking offline" in ended.out
+    assert time.monotonic() - started < 120
+    assert json.loads(only(tmp_path / "out").read_text())["status"] == "finished"
+    assert len(files(tmp_path / "out")) == 1
+    for folder, _, names in os.walk(tmp_path):
+        for name in names:
+            assert KEY.encode() not in Path(folder, name).read_bytes(), name
+    assert KEY not in ended.text
+
+
+def test_a_key_that_is_none_and_a_service_that_dies_do_not_end_the_run(tmp_path: Path) -> None:
+    process = start("table5=none", *SMALL, f"output={tmp_path}", WANDB_API_KEY="short")
+    while not files(tmp_path):
+        assert process.poll() is None, end(process).text
+        time.sleep(0.01)
+    for folder in Path("/proc").glob("[0-9]*"):  # the service that W&B started for this run
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"wandb" in (folder / "cmdline").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
+        except OSError:
+            continue
+    ended = end(process)
+    assert ended.code == 0, ended.text
+    assert "Traceback" not in ended.text
+    assert "API key must have" in ended.out
+    assert json.loads(only(tmp_path).read_text())["status"] == "finished"
+
+
+def test_no_tracker_leaves_no_trace(trained: tuple[Path, Any]) -> None:
+    assert not list(trained[0].glob("**/*wandb*"))
+    assert "W&B" not in trained[1].text

@@ -1,0 +1,68 @@
+"""Registers and spills of the Triton kernels compiled for a GPU that is not here. Run by test_ops_triton.py, which needs
+a process without TRITON_INTERPRET: `python triton_resources.py ARCHITECTURE DTYPE EXTENT DIM...` prints JSON."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from sasa.ops import triton_backend, triton_kernels
+
+POINTERS = {"total": "*fp32", "means": "*fp32", "shares": "*fp32"}
+NAMES = ("gradient", "query", "key", "value", "row", "column", "output", "d_query", "d_key", "d_value")
+
+
+def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent: int, dim: int) -> dict[str, int]:
+    """ptxas's report on one kernel: registers a thread, bytes of spill stores and loads, shared memory."""
+    size = 4 if dtype == "fp32" else 2
+    constants = {
+        "CONTENT": True,
+        "POSITION": True,
+        "ZERO": False,
+        "UPCAST": False,
+        "EXTENT": extent,
+        "DIM": dim,
+        **triton_backend.tiles(extent, dim, size),
+    }
+    kinds = {**dict.fromkeys(NAMES, f"*{dtype}"), **POINTERS, "scale": "fp32"}
+    signature = {x: "constexpr" if x in constants else kinds.get(x, "i32") for x in kernel.arg_names}
+    aligned = {  # what a launch finds by itself: pointers, strides and widths that 16 divides
+        (i,): [["tt.divisibility", 16]]
+        for i, x in enumerate(kernel.arg_names)
+        if signature[x].startswith("*") or x.startswith(("q_", "k_", "v_"))
+    }
+    source = ASTSource(kernel, signature, {(kernel.arg_names.index(x),): y for x, y in constants.items()}, aligned)
+    options = {"num_warps": triton_backend.warps(dim, size), "num_stages": 2}
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+    folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    ptxas = next(folder / x for x in ("ptxas-blackwell", "ptxas") if (folder / x).exists())
+    name = f"sm_{architecture}" + ("a" if architecture >= 90 else "")
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
+        file.write(compiled.asm["ptx"])
+        file.flush()
+        command = [str(ptxas), "-v", f"--gpu-name={name}", file.name, "-o", "/dev/null"]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    words = {
+        "registers": r"Used (\d+) registers",
+        "stores": r"(\d+) bytes spill stores",
+        "loads": r"(\d+) bytes spill loads",
+    }
+    found = {x: int(re.search(y, report)[1]) for x, y in words.items()}  # type: ignore[index]
+    return {**found, "shared": compiled.metadata.shared}
+
+
+if __name__ == "__main__":
+    architecture, dtype, extent, *dims = sys.argv[1:]
+    kernels = ("forward_kernel", "backward_query_kernel", "backward_key_kernel")
+    report = {
+        f"{kernel} {dim}": resources(getattr(triton_kernels, kernel), int(architecture), dtype, int(extent), int(dim))
+        for kernel in kernels
+        for dim in dims
+    }
+    print(json.dumps(report))
