@@ -7,7 +7,7 @@ ARGS ?=
 TABLES := $(sort $(notdir $(wildcard experiments/*)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint costs tables bench $(TABLES)
+.PHONY: help setup demo test lint costs tables bench dashboard browse $(TABLES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,7 +24,7 @@ demo: setup  ## The main job: train a small network on generated images, in abou
 	$(BIN)/python run.py $(ARGS)
 
 test: setup  ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -37,6 +37,12 @@ bench: setup  ## Time the operation and the networks against their contenders (A
 	$(BIN)/python -m sasa.bench models $(ARGS)
 
 tables: $(TABLES)  ## Every table
+
+dashboard: setup  ## The results as web pages, in outputs/dashboard
+	$(BIN)/python -m sasa.report dashboard $(ARGS)
+
+browse: setup  ## The same on http://127.0.0.1:8517, fresh while runs go on
+	@$(BIN)/python -m sasa.report browse $(ARGS)
 
 $(TABLES): setup
 	$(BIN)/python run.py -m '$@=glob(*)' scale=$(SCALE) seed=$(SEEDS) $(ARGS)

@@ -17,6 +17,7 @@ from sasa.config.schema import Config, TaskKind
 from sasa.errors import InputError
 from sasa.record import Identity, Record, now, read_json
 
+COPIED = ("metrics.jsonl", "samples.png", "by_class.csv", "costs.json", "attention.json", "attention.png")
 TABLE_COLUMNS = (
     "row",
     "status",
@@ -71,7 +72,7 @@ def finished(record: Record, console: Console) -> dict[str, Any] | None:
             )
             record.write_config()
             record.result = result
-            for name in ("metrics.jsonl", "samples.png"):
+            for name in COPIED:
                 with suppress(FileNotFoundError):
                     record.path(name).write_bytes((folder / name).read_bytes())
             record.write_result("finished", same_as=source)
@@ -127,7 +128,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     import torch
 
     from sasa import ops
-    from sasa.cost import at_paper_size, cost
+    from sasa.cost import at_paper_size, cost, cost_by_layer
     from sasa.data.build import splits
     from sasa.models.build import network, set_bn_decay
     from sasa.train.classification import Classification
@@ -157,6 +158,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     facts = {
         "data": config.data.name,
         "epochs": config.train.epochs,
+        "steps_per_epoch": trainer.steps_per_epoch,
         "costs": costs,
         "paper_costs": paper_costs,
         "backend": backend,
@@ -164,12 +166,16 @@ def train(record: Record, console: Console) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "sasa")},
     }
     record.write_result("running", **facts)
+    record.write_json("costs.json", {"layers": cost_by_layer(config)})
     tracker = open_tracker(config, asdict(config), record, console)
     result: dict[str, Any] = {}
     try:
+        record.write_result("running", tracker_url=tracker.url)
         trainer.run(console, tracker)
         result = conclude(trainer, record)
-        tracker.picture("samples", record.path("samples.png"))
+        for name in ("samples", "attention"):
+            if record.path(f"{name}.png").exists():
+                tracker.picture(name, record.path(f"{name}.png"))
         send_table(tracker, record)
     finally:
         accuracy = {
@@ -230,7 +236,7 @@ def conclude(trainer: Any, record: Record) -> dict[str, Any]:
 def send_table(tracker: Any, record: Record) -> None:
     """The run's table of the paper as it stands now, to the tracker."""
     from sasa.report.collect import collect
-    from sasa.report.paper import find_table
+    from sasa.report.paper import MEASURES, find_table
     from sasa.report.tables import NOTHING, compare
 
     identity = record.identity
@@ -243,5 +249,9 @@ def send_table(tracker: Any, record: Record) -> None:
         scores = [line.scores.get(measure, NOTHING) for measure in table.measures]
         numbers = [number for score in scores for number in (score.published, score.mean)]
         rows.append([*(getattr(line, name) for name in TABLE_COLUMNS), *numbers])
-    columns = [name for measure in table.measures for name in (f"{measure}_published", measure)]
-    tracker.table(identity.table, [*TABLE_COLUMNS, *columns], rows)
+    columns = [*TABLE_COLUMNS, *(name for measure in table.measures for name in (f"{measure}_published", measure))]
+    tracker.table(identity.table, columns, rows)
+    first = table.measures[0]
+    points = [row for row in rows if row[columns.index(first)] is not None]
+    for cost in ("flops", "params"):
+        tracker.figure(f"{identity.table}: {MEASURES[first]} against {cost}", columns, points, cost, first)

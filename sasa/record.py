@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Identity:
     variant: tuple[str, ...]  # overrides other than the table, the scale, the seed and those of the machine
     command: str
     like: tuple[str, str] | None = None  # the row of the paper with the same network
+    defaults: dict[str, Any] = field(default_factory=dict)  # the configuration of a plain run at the same scale
 
     @property
     def title(self) -> str:
@@ -199,12 +200,13 @@ class Record:
                 yield path.parent
 
     def write_config(self) -> None:
-        """config.json: the resolved configuration and what the run is called."""
+        """config.json: the resolved configuration, the defaults that it departs from, and what the run is called."""
         content = {
             **self._names(),
             "variant": ",".join(self.identity.variant),
             "command": self.identity.command,
             "config": asdict(self.config),
+            "defaults": changed(self.identity.defaults, asdict(self.config)),
         }
         write_atomically(self.path("config.json"), json.dumps(content, indent=2).encode())
 
@@ -231,6 +233,10 @@ class Record:
         with self.path("metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
 
+    def write_json(self, name: str, content: Any) -> None:
+        """A file of the run beside the three that every run has."""
+        write_atomically(self.path(name), json.dumps(content).encode())
+
     def log(self, text: str) -> None:
         """One more line of run.log, with the time."""
         with self.path("run.log").open("a") as file:
@@ -256,6 +262,18 @@ def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "")
             yield from differences(old, new, f"{prefix}{name}.")
         elif old != new:
             yield f"{prefix}{name}: {old}, now {new}"
+
+
+def changed(defaults: dict[str, Any], config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The defaults that a configuration departs from, by dotted name; settings of the machine are left out."""
+    found: dict[str, Any] = {}
+    for name, default in defaults.items():
+        value = config.get(name)
+        if isinstance(default, dict) and isinstance(value, dict):
+            found |= changed(default, value, f"{prefix}{name}.")
+        elif default != value and not is_machine(prefix + name):
+            found[prefix + name] = default
+    return found
 
 
 def gone(holder: dict[str, Any]) -> bool:

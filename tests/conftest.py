@@ -59,7 +59,7 @@ def start(*overrides: str, **extra: str) -> subprocess.Popen[str]:
 
 def end(process: subprocess.Popen[str]) -> Ended:
     """Wait for a command."""
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     return Ended(process.returncode, out, err)
 
 
@@ -77,7 +77,7 @@ def call(
         env=environment(**extra),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         preexec_fn=before,
     )
     return Ended(done.returncode, done.stdout, done.stderr)

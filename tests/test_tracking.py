@@ -82,7 +82,7 @@ def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline
     assert ended.code == 0, ended.text
     assert "Traceback" not in ended.text
     assert "tracking offline" in ended.out
-    assert time.monotonic() - started < 120
+    assert time.monotonic() - started < 300
     assert json.loads(only(tmp_path / "out").read_text())["status"] == "finished"
     assert len(files(tmp_path / "out")) == 1
     for folder, _, names in os.walk(tmp_path):

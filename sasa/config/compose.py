@@ -2,7 +2,9 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -78,6 +80,14 @@ def compose_row(overrides: Sequence[str]) -> Config:
         return checked(hydra_compose("config", list(overrides)))
 
 
+@cache
+def defaults(scale: str) -> dict[str, Any]:
+    """The configuration of `python run.py scale=<scale>`, by the Hydra of the present job where this process has one."""
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
+        return asdict(checked(hydra_compose("config", [f"scale={scale}"])))
+
+
 def identity(program: str) -> Identity:
     """What Hydra's present job is called: its row, and the overrides that are not the table, scale, seed or machine's."""
     hydra = HydraConfig.get()
@@ -96,6 +106,7 @@ def identity(program: str) -> Identity:
         variant=variant,
         command=shlex.join([*program.split(), *task]),
         like=None if table else like(choices, keys.values()),
+        defaults=defaults(choices["scale"]),
     )
 
 

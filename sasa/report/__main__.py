@@ -1,9 +1,10 @@
-"""`python -m sasa.report`: the paper's tables beside our runs."""
+"""`python -m sasa.report`: the paper's tables beside our runs. Also: dashboard, browse and wandb, each with --help."""
 
 import argparse
 import os
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +20,11 @@ from sasa.report.paper import TABLES, Table, find_table
 from sasa.report.tables import Comparison, compare
 from sasa.report.terminal import print_comparison, print_warnings
 
+PROGRAMS = {  # imported when asked for: a table needs none of what they need
+    "dashboard": "sasa.report.dashboard",
+    "browse": "sasa.report.browse",
+    "wandb": "sasa.report.wandb_report",
+}
 FORMATS = ("rich", "markdown", "csv", "latex", "json")
 SCALES = Path(__file__).resolve().parents[2] / "conf" / "scale"
 FILE_WIDTH = 120
@@ -26,10 +32,14 @@ FILE_WIDTH = 120
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status; 2 means that something given to it cannot work."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = None if words[:1] and words[0] in PROGRAMS else _parser().parse_args(words)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        _report(options)
+        if options is None:
+            import_module(PROGRAMS[words[0]]).main(words[1:])
+        else:
+            _report(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,5 +1,6 @@
 """What classification brings to the loop: loss, evaluation and pictures."""
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from sasa.config.schema import Config
 from sasa.data.build import Splits, eval_loader
 from sasa.data.samples import Samples
 from sasa.data.sheet import sheet
+from sasa.record import write_atomically
+from sasa.train.attention_maps import attention_maps, draw
 from sasa.train.metrics import Meter, hits
 from sasa.train.optim import mixing
 
 SHEET_IMAGES = 32
+ATTENTION_IMAGES = 2
 
 
 class Classification:
@@ -61,11 +65,19 @@ class Classification:
 
     @torch.no_grad()
     def picture(self, model: nn.Module, samples: Samples, path: Path, device: torch.device) -> None:
-        """Save the first images with their classes and the predicted ones."""
+        """Save the first images with their classes and the predicted ones; beside it, what attention looks at."""
         data = self.config.data
         images, labels = next(iter(eval_loader(samples, data, batch=SHEET_IMAGES, device=device)))
         found = model.eval()(images).argmax(1)
-        sheet(images.cpu(), labels.cpu(), found.cpu(), self.splits.classes, path, mean=data.mean, std=data.std)
+        names, labels, found = self.splits.classes, labels.cpu(), found.cpu()
+        sheet(images.cpu(), labels, found, names, path, mean=data.mean, std=data.std)
+        maps = attention_maps(model, images[:ATTENTION_IMAGES])
+        if maps:
+            titles = [f"{names[int(a)]}, taken for {names[int(b)]}" for a, b in zip(labels, found, strict=True)]
+            kept = images[:ATTENTION_IMAGES].cpu()
+            drawn = draw(maps, kept, titles[:ATTENTION_IMAGES], data.mean, data.std)
+            write_atomically(path.with_name("attention.json"), json.dumps(drawn.record).encode())
+            drawn.picture.save(path.with_name("attention.png"), format="PNG", optimize=True)
 
     def summary(self, means: dict[str, float]) -> str:
         """The measures that people look at."""

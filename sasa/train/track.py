@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,9 @@ INIT_SECONDS = 20  # how long an unreachable server may keep a run waiting
 
 
 class Tracker(Protocol):
-    """Where curves, a summary, pictures and the table go."""
+    """Where curves, a summary, pictures, the table and its figures go; url is the run's page, if it has one."""
+
+    url: str
 
     def log(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl."""
@@ -27,6 +30,9 @@ class Tracker(Protocol):
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         """A table of results."""
 
+    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None:
+        """A scatter plot of two columns of a table."""
+
     def close(self, summary: dict[str, Any], failed: bool) -> None:
         """The end of the run, finished or not."""
 
@@ -34,11 +40,15 @@ class Tracker(Protocol):
 class NoTracker:
     """tracker=none."""
 
+    url = ""
+
     def log(self, line: dict[str, Any]) -> None: ...
 
     def picture(self, name: str, path: Path, step: int | None = None) -> None: ...
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None: ...
+
+    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None: ...
 
     def close(self, summary: dict[str, Any], failed: bool) -> None: ...
 
@@ -76,6 +86,7 @@ class WandbTracker:
                 raise
             warn(console, f"W&B did not answer ({error}): tracking offline")
             self.run = wandb.init(mode="offline", **arguments)
+        self.url = "" if self.run.settings._offline else self.run.url or ""
 
     def log(self, line: dict[str, Any]) -> None:
         values = {
@@ -88,6 +99,10 @@ class WandbTracker:
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         self.run.log({name: self.wandb.Table(columns=list(columns), data=rows)})
+
+    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None:
+        points = self.wandb.Table(columns=list(columns), data=rows)
+        self.run.log({name: self.wandb.plot.scatter(points, x, y, title=name)})
 
     def close(self, summary: dict[str, Any], failed: bool) -> None:
         self.run.summary.update(summary)
@@ -106,7 +121,7 @@ class Forgiving:
     """Another tracker, given up at its first error."""
 
     def __init__(self, tracker: Tracker, console: Console) -> None:
-        self.tracker, self.console = tracker, console
+        self.tracker, self.console, self.url = tracker, console, tracker.url
 
     def log(self, line: dict[str, Any]) -> None:
         self._try(lambda: self.tracker.log(line))
@@ -117,6 +132,9 @@ class Forgiving:
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         self._try(lambda: self.tracker.table(name, columns, rows))
 
+    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None:
+        self._try(lambda: self.tracker.figure(name, columns, rows, x, y))
+
     def close(self, summary: dict[str, Any], failed: bool) -> None:
         self._try(lambda: self.tracker.close(summary, failed))
 
@@ -126,6 +144,10 @@ class Forgiving:
         except Exception as error:
             self.tracker = NoTracker()
             warn(self.console, f"W&B failed ({error}): the run goes on in its own files only")
+            import wandb
+
+            with suppress(Exception):
+                wandb.teardown()  # or what it does at the end of the process fails again
 
 
 def warn(console: Console, text: str) -> None:

@@ -1,0 +1,59 @@
+"""Takes the README's pictures from real runs: `python docs/screenshots.py [outputs]`. Needs Chromium and playwright."""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from sasa.report.collect import Run
+from sasa.report.dashboard import build
+from sasa.report.details import run_id
+from sasa.report.site import Site
+
+HERE, WIDTH = Path(__file__).parent, 1200
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def main(output: Path) -> None:
+    pages = output / "dashboard"
+    build(output, pages)
+    run = best_with_attention(output)
+    with sync_playwright() as program:
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = program.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page(viewport={"width": WIDTH, "height": 1000}, color_scheme="light")
+        page.goto((pages / "index.html").absolute().as_uri())
+        save(page, "dashboard.png", height=1400)
+        if run is not None:
+            page.emulate_media(color_scheme="dark")
+            page.goto((pages / "runs" / f"{run_id(run)}.html").absolute().as_uri())
+            top = page.locator("#attention").bounding_box()
+            assert top is not None
+            save(page, "attention.png", top=top["y"] - 12, height=min(top["height"] + 24, 900))
+        browser.close()
+
+
+def best_with_attention(output: Path) -> Run | None:
+    """The best finished run whose attention was recorded."""
+    runs = [run for run in Site(output).runs if (output / run.folder / "attention.json").exists()]
+    return max(runs, key=lambda run: run.accuracy.get("test", {}).get("top1", 0), default=None)
+
+
+def save(page: Page, name: str, *, top: float = 0, height: float) -> None:
+    """A part of the page as an optimised PNG."""
+    picture = page.screenshot(full_page=True, clip={"x": 0, "y": top, "width": WIDTH, "height": height})
+    Image.open(io.BytesIO(picture)).convert("RGB").save(HERE / name, optimize=True)
+    print(HERE / name, (HERE / name).stat().st_size // 1000, "kB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs"))

@@ -1,0 +1,141 @@
+"""What a run's folder holds beside the record that the tables are made from: curves, costs by layer, pictures, the log."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sasa.report.collect import Run
+from sasa.report.curves import Curves, read_curves
+
+PICTURES = ("samples.png", "attention.png")
+LOG_LINES, LOG_BYTES = 40, 16_000
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Costs of one layer of the network as run: plain counts."""
+
+    name: str
+    kind: str
+    flops: float
+    params: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of a configuration; default is None where it is the default."""
+
+    name: str
+    value: str
+    default: str | None
+
+
+@dataclass(frozen=True)
+class Details:
+    """One run's files, as far as they are there."""
+
+    settings: tuple[Setting, ...]
+    layers: tuple[Layer, ...]
+    attention: dict[str, Any] | None
+    pictures: tuple[str, ...]
+    tracker_url: str
+    finished: str
+    log: str
+
+
+def run_id(run: Run) -> str:
+    """What a run is called in file names and addresses."""
+    return hashlib.sha256(run.folder.encode(errors="surrogatepass")).hexdigest()[:12]
+
+
+def curves(output: Path, run: Run) -> Curves:
+    return read_curves(output / run.folder / "metrics.jsonl")
+
+
+def details(output: Path, run: Run) -> Details:
+    """Reads the folder of a run; what is missing or broken there is left out."""
+    folder = output / run.folder
+    record = read_object(folder / "config.json") | read_object(folder / "result.json")
+    url = str(record.get("tracker_url") or "")
+    return Details(
+        settings=settings_of(run, record.get("defaults")),
+        layers=read_layers(folder / "costs.json"),
+        attention=read_attention(folder / "attention.json"),
+        pictures=tuple(name for name in PICTURES if (folder / name).is_file()),
+        tracker_url=url if url.startswith(("https://", "http://")) else "",
+        finished=str(record.get("finished") or ""),
+        log=read_log(folder / "run.log"),
+    )
+
+
+def settings_of(run: Run, defaults: object) -> tuple[Setting, ...]:
+    """Every value of the run's configuration, those that differ from the defaults first."""
+    known = defaults if isinstance(defaults, dict) else {}
+    found = [
+        Setting(name, value, shown(known[name]) if name in known else None) for name, value in flat(run.config).items()
+    ]
+    return tuple(sorted(found, key=lambda setting: setting.default is None))
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """A configuration as dotted names and values as people type them."""
+    found: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = shown(value)
+    return found
+
+
+def shown(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{','.join(map(shown, value))}]" if isinstance(value, list) else str(value)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_layers(path: Path) -> tuple[Layer, ...]:
+    try:
+        found = read_object(path).get("layers", [])
+        return tuple(
+            Layer(str(layer["name"]), str(layer["kind"]), float(layer["flops"]), float(layer["params"]))
+            for layer in found
+        )
+    except (TypeError, KeyError, ValueError):
+        return ()
+
+
+def read_attention(path: Path) -> dict[str, Any] | None:
+    """The content of attention.json, if its arrays have the sizes that they claim."""
+    content = read_object(path)
+    try:
+        images = len(content["images"])
+        for layer in content["layers"]:
+            assert len(layer["weights"]) == images
+            for points in layer["weights"]:
+                assert len(points) == len(layer["pixels"])
+                assert all(len(head) == layer["extent"] ** 2 for point in points for head in point)
+    except (KeyError, TypeError, AssertionError):
+        return None
+    return content
+
+
+def read_log(path: Path) -> str:
+    """The last lines of run.log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LOG_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-LOG_LINES:])

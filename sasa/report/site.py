@@ -1,0 +1,190 @@
+"""The dashboard's pages, rendered from the record files of an output folder. Nothing in a page is fetched from elsewhere."""
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from sasa.errors import InputError
+from sasa.report import views
+from sasa.report.blocks import signed
+from sasa.report.collect import Run, collect
+from sasa.report.curves import Curves, read_curves
+from sasa.report.details import Details, details, flat, run_id
+from sasa.report.figures import all_runs, figures, learning, name_of, title_of
+from sasa.report.groups import settings
+from sasa.report.paper import TABLES
+from sasa.report.statements import judge
+from sasa.report.tables import compare
+
+TEMPLATES = Path(__file__).parent / "templates"
+ASSETS = ("dashboard.css", "app.js", "charts.js", "attention.js", "compare.js")
+SCALES = ("demo", "cifar10", "imagenet")
+
+
+def embedded(value: object) -> Markup:
+    """JSON that is safe inside a script element: no character of it can end the element."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def environment() -> Environment:
+    loader = FileSystemLoader(TEMPLATES)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters.update(json=embedded, id_of=run_id)
+    made.globals.update(
+        id=run_id,
+        name_of=name_of,
+        title_of=title_of,
+        duration=views.duration,
+        count=views.count,
+        progress=views.progress,
+        signed=signed,
+    )
+    return made
+
+
+class Site:
+    """All pages of one reading of an output folder. `live` pages ask their server for changes."""
+
+    templates = environment()
+
+    def __init__(self, output: Path, live: bool = False, curves: dict[str, tuple[Any, Curves]] | None = None) -> None:
+        if not output.is_dir():
+            raise InputError(f"there is no folder {output} yet: run something first, such as make demo")
+        self.output, self.live = output, live
+        collection = collect(output)
+        self.runs, self.warnings = collection.runs, collection.warnings
+        self.by_id = {run_id(run): run for run in self.runs}
+        self.known = {} if curves is None else curves  # by folder, with what told that the file has not changed
+
+    def curves(self, run: Run) -> Curves:
+        """The curves of a run, read again only if their file has changed."""
+        path = self.output / run.folder / "metrics.jsonl"
+        try:
+            stat = path.stat()
+        except OSError:
+            return {}
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        if self.known.get(run.folder, (None,))[0] != stamp:
+            self.known[run.folder] = (stamp, read_curves(path))
+        return self.known[run.folder][1]
+
+    @cached_property
+    def settings(self) -> dict[tuple[str, str], int]:
+        """How many runs there are at each scale and variant, a page each; every scale has one without overrides."""
+        scales = [*SCALES, *sorted({run.scale for run in self.runs} - {*SCALES})]
+        found = {(scale, ""): 0 for scale in scales}
+        for table in TABLES:
+            for setting in settings(self.runs, table):
+                found.setdefault(setting, 0)
+        for run in self.runs:
+            if run.row is not None and (run.scale, run.variant) in found:
+                found[run.scale, run.variant] += 1
+        return dict(sorted(found.items(), key=lambda item: (scales.index(item[0][0]), item[0][1])))
+
+    @cached_property
+    def first(self) -> str:
+        """The page that index.html is a copy of: the setting with the most runs."""
+        return views.results_name(*max(self.settings, key=lambda setting: self.settings[setting]))
+
+    @cached_property
+    def pages(self) -> dict[str, tuple[str, str]]:
+        """The result pages' settings by file name."""
+        return {views.results_name(*setting): setting for setting in self.settings}
+
+    def names(self) -> Iterable[str]:
+        """Every page and script of the site but index.html, by its path."""
+        yield from self.pages
+        yield "compare.html"
+        for name in self.by_id:
+            yield from (f"runs/{name}.html", f"runs/{name}.js")
+
+    def render(self, name: str) -> str:
+        """The text of a page. Raises KeyError for a name that the site does not have."""
+        name = self.first if name == "index.html" else name
+        if name in self.pages:
+            return self.results(*self.pages[name])
+        if name == "compare.html":
+            runs = sorted(self.runs, key=lambda run: run.started, reverse=True)
+            return self.template("compare.html", "compare", "", runs=runs)
+        folder, _, rest = name.partition("/")
+        stem, _, suffix = rest.rpartition(".")
+        if folder != "runs" or suffix not in ("html", "js"):
+            raise KeyError(name)
+        run = self.by_id[stem]
+        return self.run(run) if suffix == "html" else self.data(run)
+
+    def results(self, scale: str, variant: str) -> str:
+        """The first page at one scale and variant."""
+        tables: list[dict[str, Any]] = []
+        for table in TABLES.values():
+            found = compare(table, self.runs, scale, variant)
+            tables.append(
+                {
+                    "comparison": found,
+                    "view": views.table(found),
+                    "figures": figures(found),
+                    "learning": learning(found, {run.folder: self.curves(run) for run in found.runs}),
+                }
+            )
+        here = [run for run in self.runs if run.scale == scale]
+        return self.template(
+            "results.html",
+            "results",
+            "",
+            scale=scale,
+            variant=variant,
+            scales=views.scales(self.settings, scale, variant),
+            variants=views.variants(self.settings, scale, variant),
+            counts=views.counts([one["comparison"] for one in tables]),
+            latest=[(run, self.curves(run)) for run in views.latest(here)],
+            verdicts=judge(self.runs, scale, variant),
+            tables=tables,
+            all_runs=all_runs(here),
+            warnings=self.warnings,
+        )
+
+    def run(self, run: Run) -> str:
+        """The page of one run."""
+        found = details(self.output, run)
+        same = next((run_id(other) for other in self.runs if other.folder == run.same_as), None)
+        return self.template(
+            "run.html",
+            "",
+            "../",
+            run=run,
+            details=found,
+            groups=views.layer_groups(found.layers),
+            paper=views.paper_row(run),
+            same=same,
+            results=views.results_name(run.scale, run.variant if run.row else ""),
+            curves=self.curve_figure(run),
+        )
+
+    def curve_figure(self, run: Run) -> dict[str, Any] | None:
+        curves = self.curves(run)
+        one = {"name": name_of(run), "label": name_of(run), "colour": 0, "run": None, "curves": curves}
+        return {"kind": "lines", "series": [one]} if curves else None
+
+    def data(self, run: Run) -> str:
+        """A script that hands one run to the page that compares."""
+        found: Details = details(self.output, run)
+        content = {
+            "id": run_id(run),
+            "name": name_of(run),
+            "status": run.status,
+            "settings": flat(run.config),
+            "changed": [setting.name for setting in found.settings if setting.default is not None],
+            "facts": views.facts(run),
+            "curves": self.curves(run),
+        }
+        return f"sasa.addRun({embedded(content)});\n"
+
+    def template(self, template: str, page: str, root: str, **values: Any) -> str:
+        found = self.templates.get_template(template)
+        return found.render(page=page, root=root, live=self.live, **values)

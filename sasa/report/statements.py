@@ -1,0 +1,211 @@
+"""The paper's six statements, and what our runs say of each: reproduced, not reproduced, or not decidable yet.
+
+A statement holds claims of the form "the mean top-1 of these rows less that of those is above a margin". Runs of one
+scale and variant decide a claim by a confidence interval of that difference: Student's t, with the standard deviation
+over seeds pooled over the rows of the table that have several. The intervals of a statement's claims hold together at
+95 % (Bonferroni). A claim is confirmed if its interval lies above the margin, refuted if it lies below, else open.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from sasa.report.collect import Run
+from sasa.report.groups import Group, gather
+from sasa.report.interval import contrast, pooled, quantile
+from sasa.report.paper import TABLES, Table
+
+CONFIDENCE = 0.95
+LITTLE = 1.0  # points of top-1: "little", "flat" and "matches" mean a loss of less than this
+LEAST_SEEDS = 2  # a single seed says nothing about chance
+
+
+@dataclass(frozen=True)
+class Claim:
+    """mean top-1 of rows `above` - mean of rows `below` > margin, in words `text`."""
+
+    text: str
+    above: tuple[str, ...]
+    below: tuple[str, ...]
+    margin: float = 0.0
+    cheaper: bool = (
+        False  # and each of `above` has fewer FLOPs and parameters, at the paper's size, than its counterpart
+    )
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of the paper and the table that shows it."""
+
+    name: str
+    text: str
+    table: str
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the runs say of a claim. verdict: confirmed, refuted or open; low and high bound the difference."""
+
+    claim: Claim
+    verdict: str
+    published: float
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seeds: tuple[int, int] = (0, 0)  # the fewest of any row, on either side
+    why: str = ""
+    costs: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs say of a statement. verdict: reproduced, not reproduced or not decidable yet."""
+
+    statement: Statement
+    verdict: str
+    why: str
+    findings: tuple[Finding, ...]
+
+
+EARLY, LATE = ("conv1", "conv12", "conv123"), ("attention1", "attention12", "attention123")
+
+STATEMENTS = (
+    Statement(
+        "early",
+        "Convolutions early and attention late is best.",
+        "table3",
+        (
+            Claim("convolution early over attention early", EARLY, LATE),
+            Claim("convolution in groups 1 or 1, 2 over attention alone", ("conv1", "conv12"), ("attention",)),
+            Claim("convolution in groups 1 or 1, 2 over convolution alone", ("conv1", "conv12"), ("conv",)),
+        ),
+    ),
+    Statement(
+        "extent",
+        "A spatial extent of k = 3 is poor, and from k = 7 accuracy flattens.",
+        "table4",
+        (
+            Claim("k = 7, 9, 11 over k = 3", ("k7", "k9", "k11"), ("k3",)),
+            Claim("k = 7 loses little to k = 9", ("k7",), ("k9",), -LITTLE),
+            Claim("k = 7 loses little to k = 11", ("k7",), ("k11",), -LITTLE),
+        ),
+    ),
+    Statement(
+        "position",
+        "Relative positions are far better than absolute ones, which are better than none.",
+        "table5",
+        (
+            Claim("relative over absolute by more than 1 point", ("relative",), ("absolute",), LITTLE),
+            Claim("absolute over none", ("absolute",), ("none",)),
+        ),
+    ),
+    Statement(
+        "interaction",
+        "Attention by position alone (q·r) costs little.",
+        "table6",
+        (Claim("q·r alone loses little to q·k + q·r", ("position",), ("content_position",), -LITTLE),),
+    ),
+    Statement(
+        "stem",
+        "The spatially-aware attention stem beats the plain one.",
+        "table7",
+        (Claim("spatially-aware values over stand-alone", ("attention_spatial_values",), ("attention",)),),
+    ),
+    Statement(
+        "cheaper",
+        "Attention matches convolution with fewer FLOPs and parameters.",
+        "table1",
+        tuple(
+            Claim(
+                f"ResNet-{depth}: attention loses little",
+                (f"conv_stem_{depth}",),
+                (f"baseline_{depth}",),
+                -LITTLE,
+                True,
+            )
+            for depth in (26, 38, 50)
+        ),
+    ),
+)
+
+
+def judge(runs: Iterable[Run], scale: str, variant: str = "") -> list[Verdict]:
+    """All statements, judged by the runs of one scale and variant."""
+    found = list(runs)
+    return [
+        verdict(statement, TABLES[statement.table], gather(found, statement.table, scale, variant))
+        for statement in STATEMENTS
+    ]
+
+
+def verdict(statement: Statement, table: Table, groups: dict[str, Group]) -> Verdict:
+    """One statement, given the runs of its table by row."""
+    findings = tuple(finding(claim, table, groups, len(statement.claims)) for claim in statement.claims)
+    refuted = [found for found in findings if found.verdict == "refuted"]
+    unsettled = [found for found in findings if found.verdict == "open"]
+    if refuted:
+        return Verdict(statement, "not reproduced", refuted[0].why or f"refuted: {refuted[0].claim.text}", findings)
+    if unsettled:
+        return Verdict(statement, "not decidable yet", unsettled[0].why, findings)
+    return Verdict(statement, "reproduced", "", findings)
+
+
+def finding(claim: Claim, table: Table, groups: dict[str, Group], claims: int) -> Finding:
+    """One of `claims` claims of a statement."""
+    published = {row.name: row.top1 for row in table.rows}
+    paper, _ = contrast(*([[top1] for name in side if (top1 := published[name]) is not None] for side in sides(claim)))
+    values = {name: top1s(group, table.split) for name, group in groups.items()}
+    lacking = [name for side in sides(claim) for name in side if not values.get(name)]
+    if lacking:
+        return Finding(claim, "open", paper, why="no finished run of " + ", ".join(lacking))
+    above, below = ([values[name] for name in side] for side in sides(claim))
+    seeds = (min(map(len, above)), min(map(len, below)))
+    difference, errors = contrast(above, below)
+    costs, changes = saved(claim, groups) if claim.cheaper else ("", [])
+    spread = pooled(values.values())
+    known = Finding(claim, "open", paper, difference, seeds=seeds, costs=costs)
+    if any(change >= 0 for change in changes):
+        return replace(known, verdict="refuted", why=f"not cheaper: {costs}")
+    if claim.cheaper and len(changes) < 2:
+        return replace(known, why="its costs are not recorded")
+    settings = {(run.data, run.epochs) for side in sides(claim) for name in side for run in groups[name].finished}
+    if len(settings) > 1:
+        return replace(known, why="its rows differ in data or epochs")
+    if min(seeds) < LEAST_SEEDS or spread is None:
+        return replace(known, why=f"needs {LEAST_SEEDS} seeds a row or more: one says nothing about chance")
+    if spread.deviation == 0:
+        return replace(known, why="its seeds do not differ at all")
+    half = quantile(1 - (1 - CONFIDENCE) / claims / 2, spread.freedom) * spread.deviation * errors
+    low, high = difference - half, difference + half
+    settled = replace(known, low=low, high=high)
+    if low > claim.margin:
+        return replace(settled, verdict="confirmed")
+    if high < claim.margin:
+        return replace(settled, verdict="refuted")
+    return replace(settled, why=more_seeds(difference, claim.margin, half, min(seeds)))
+
+
+def more_seeds(difference: float, margin: float, half: float, seeds: int) -> str:
+    """Why an interval decides nothing, and about how many seeds would, if the difference stayed as it is."""
+    distance = abs(difference - margin)
+    needed = math.ceil(seeds * (half / distance) ** 2) if distance > half / 20 else None
+    advice = f"about {max(needed, seeds + 1)} seeds a row would decide" if needed else "too close to call"
+    return f"the interval reaches from one side of {margin:+.0f} to the other: {advice}".replace("+0", "0")
+
+
+def saved(claim: Claim, groups: dict[str, Group]) -> tuple[str, list[float]]:
+    """What the one row's FLOPs and parameters are against the other's, in words and in percent more."""
+    (one, *_), (other, *_) = (groups[side[0]].newest for side in sides(claim))
+    pairs = (("FLOPs", one.paper_flops, other.paper_flops), ("parameters", one.paper_params, other.paper_params))
+    known = [(name, 100 * (ours / theirs - 1)) for name, ours, theirs in pairs if ours and theirs]
+    return ", ".join(f"{name} {change:+.0f} %" for name, change in known), [change for _, change in known]
+
+
+def top1s(group: Group, split: str) -> list[float]:
+    """Top-1 of each finished seed."""
+    return [run.accuracy[split]["top1"] for run in group.finished if "top1" in run.accuracy.get(split, {})]
+
+
+def sides(claim: Claim) -> Sequence[tuple[str, ...]]:
+    return claim.above, claim.below

@@ -1,0 +1,141 @@
+"""What the dashboard's templates show, made from runs and comparisons."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sasa.report.blocks import Block, Cell, blocks, counted
+from sasa.report.collect import Run
+from sasa.report.details import Layer
+from sasa.report.paper import Row, published
+from sasa.report.run import duration as spoken
+from sasa.report.tables import Comparison, Line
+
+LATEST = 6
+SIZES = (0.01, 0.03, 0.1)  # a difference, as a share of the published value, that is small, middling, large
+
+
+@dataclass(frozen=True)
+class View:
+    """A table to draw: blocks of columns, and for each line its cells with their classes."""
+
+    blocks: list[Block]
+    lines: list[tuple[Line, list[tuple[Cell, str]]]]
+
+
+def table(comparison: Comparison) -> View:
+    """Every block of a comparison, with the differences' sizes as classes."""
+    layout = blocks(comparison, own_costs=bool(comparison.runs))
+    lines = []
+    for index, line in enumerate(comparison.lines):
+        cells = [
+            (cell, classes(cell, position, block, block.rows[index]))
+            for block in layout
+            for position, cell in enumerate(block.rows[index])
+        ]
+        lines.append((line, cells))
+    return View(layout, lines)
+
+
+def classes(cell: Cell, position: int, block: Block, row: Sequence[Cell]) -> str:
+    """The CSS classes of a cell: its role, how far off a difference is, and where a block begins."""
+    found = ["label" if block.labels else "number"]
+    if cell.role:
+        found.append(cell.role)
+    if position == 0:
+        found.append("first")
+    if cell.role in ("difference", "deviation"):
+        base = next((before for before in row[:position] if before.role == "published"), None)
+        found.append(size(cell.text, base.text if base else ""))
+    return " ".join(found)
+
+
+def size(difference: str, base: str) -> str:
+    """The class of a difference: d0 (small) to d3 (large), up or down."""
+    try:
+        share = float(difference) / abs(float(base))
+    except (ValueError, ZeroDivisionError):
+        return "d0"
+    level = sum(abs(share) >= limit for limit in SIZES)
+    return f"d{level} {'up' if share > 0 else 'down'}" if level else "d0"
+
+
+def results_name(scale: str, variant: str) -> str:
+    """The file of the first page at a scale and variant."""
+    name = "results-" + re.sub(r"[^\w.-]", "_", scale)
+    plain = name == f"results-{scale}" and not variant
+    return f"{name}.html" if plain else f"{name}-{hashlib.sha256(f'{scale} {variant}'.encode()).hexdigest()[:8]}.html"
+
+
+def scales(settings: Mapping[tuple[str, str], int], scale: str, variant: str) -> list[tuple[str, str, int, bool]]:
+    """Name, page, number of runs of each scale, and whether it is the present one."""
+    totals: Counter[str] = Counter()
+    for (name, _), runs in settings.items():
+        totals[name] += runs
+    return [(name, results_name(name, ""), total, name == scale) for name, total in totals.items()]
+
+
+def variants(settings: Mapping[tuple[str, str], int], scale: str, variant: str) -> list[tuple[str, str, int, bool]]:
+    """The same for the overrides that a scale has runs with."""
+    return [
+        (other or "as configured", results_name(name, other), runs, other == variant)
+        for (name, other), runs in settings.items()
+        if name == scale
+    ]
+
+
+def counts(comparisons: Iterable[Comparison]) -> dict[str, int]:
+    """How many rows have come how far."""
+    found = Counter(line.status for comparison in comparisons for line in comparison.lines)
+    return {status: found[status] for status in ("finished", "running", "interrupted", "failed", "missing")}
+
+
+def latest(runs: Iterable[Run]) -> list[Run]:
+    """The runs in progress, then those that began last."""
+    newest = sorted(runs, key=lambda run: run.started, reverse=True)
+    return sorted(newest, key=lambda run: run.status != "running")[:LATEST]
+
+
+def progress(run: Run, curves: Mapping[str, Mapping[str, Sequence[float | None]]]) -> float | None:
+    """The share of a run that is done: by its last line of metrics, which comes oftener than an epoch."""
+    if not run.epochs:
+        return None
+    last = max((xs[-1] or 0 for split in curves.values() if (xs := split.get("x"))), default=0)
+    return min(1.0, max(last, run.epochs_done or 0) / run.epochs)
+
+
+def layer_groups(layers: Iterable[Layer]) -> list[tuple[Layer, list[Layer]]]:
+    """The layers by the first part of their names (stem, layer1, ...), with each group's sum."""
+    groups: dict[str, list[Layer]] = {}
+    for layer in layers:
+        groups.setdefault(layer.name.split(".")[0], []).append(layer)
+    return [
+        (Layer(name, "", sum(one.flops for one in found), sum(one.params for one in found)), found)
+        for name, found in groups.items()
+    ]
+
+
+def paper_row(run: Run) -> Row | None:
+    return published(run.table, run.row) if run.table and run.row else None
+
+
+def facts(run: Run) -> dict[str, str]:
+    """What a run came to, in words, by name."""
+    found = {"status": run.status, "scale": run.scale, "seed": str(run.seed)}
+    for split, measures in run.accuracy.items():
+        for name, value in measures.items():
+            found[f"{split} {name.replace('top', 'top-')}"] = f"{value:.2f}"
+    epochs = "" if run.epochs is None else f"{run.epochs_done or 0} of {run.epochs}"
+    found |= {"epochs": epochs, "FLOPs": count(run.flops), "parameters": count(run.params)}
+    found |= {"at the paper's size": f"{count(run.paper_flops)} FLOPs, {count(run.paper_params)} parameters"}
+    return found | {"time": duration(run.seconds), "attention by": run.backend, "device": run.device}
+
+
+def count(value: float | None) -> str:
+    return counted(value)
+
+
+def duration(seconds: float | None) -> str:
+    return "" if seconds is None else spoken(seconds)

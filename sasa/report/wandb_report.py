@@ -1,0 +1,97 @@
+"""`python -m sasa.report wandb`: a report of the project on W&B, with the statements, the tables and the runs' own plots."""
+
+import argparse
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sasa.errors import InputError
+from sasa.report.collect import Run, collect
+from sasa.report.formats import escape_markdown, markdown
+from sasa.report.groups import settings
+from sasa.report.paper import TABLES
+from sasa.report.statements import Finding, Verdict, judge
+from sasa.report.tables import compare
+
+TITLE = "Stand-Alone Self-Attention in Vision Models, reproduced"
+
+
+def report(runs: Iterable[Run], project: str, entity: str, scale: str) -> Any:
+    """A report (wandb_workspaces) of the runs at one scale, not saved: building it needs no server."""
+    import wandb_workspaces.reports.v2 as wr
+
+    found = list(runs)
+    blocks: list[Any] = [
+        wr.TableOfContents(),
+        wr.H1("What the paper says, and what these runs say"),
+        wr.MarkdownBlock("\n".join(map(verdict_text, judge(found, scale)))),
+    ]
+    for table in TABLES.values():
+        if (scale, "") in settings(found, table.name):
+            blocks += [wr.H1(table.title), wr.MarkdownBlock(without_title(markdown([compare(table, found, scale)])))]
+            blocks.append(grid(wr, scale, table.name))
+    blocks += [wr.H1("All runs"), grid(wr, scale, None)]
+    return wr.Report(
+        project=project,
+        title=f"{TITLE} ({scale})",
+        description="Made by python -m sasa.report wandb from the record files.",
+        blocks=blocks,
+        width="fluid",
+        entity=entity,
+    )
+
+
+def grid(wr: Any, scale: str, table: str | None) -> Any:
+    """Curves, accuracy against costs, and pictures of the runs of one table, or of all."""
+    chosen = f"Tags('tags') in ['{scale}']" + (f" and Metric('group') == '{table}'" if table else "")
+    runset = wr.Runset(name=table or "all runs", filters=chosen)  # of the report's own project
+    scatter = [
+        wr.ScatterPlot(title=f"test top-1 against {cost}", x=wr.SummaryMetric(cost), y=wr.SummaryMetric("test/top1"))
+        for cost in ("flops", "params")
+    ]
+    curves = [
+        wr.LinePlot(title=title, x="epoch", y=[metric])
+        for title, metric in (("validation top-1", "validation/top1"), ("training loss", "train/loss"))
+    ]
+    media = [wr.MediaBrowser(title=name, media_keys=[key]) for name, key in PICTURES.items()] if table else []
+    return wr.PanelGrid(runsets=[runset], panels=[*curves, *scatter, *media])
+
+
+PICTURES = {"test images and predictions": "samples", "what each head looks at": "attention"}
+
+
+def verdict_text(one: Verdict) -> str:
+    """A statement, its verdict and its claims as Markdown."""
+    claims = "".join(f"\n  - {escape_markdown(claim_text(found))}" for found in one.findings)
+    return f"- **{escape_markdown(one.statement.text)}** {one.verdict}{claims}"
+
+
+def claim_text(found: Finding) -> str:
+    """A claim as one line: the difference, its interval, the seeds, the paper's difference, and why it is open."""
+    own = "no difference yet" if found.difference is None else f"{found.difference:+.1f}"
+    if found.low is not None:
+        own += f" (interval {found.low:+.1f} to {found.high:+.1f})"
+    seeds = f", {min(found.seeds)} seeds" if found.difference is not None else ""
+    return f"{found.claim.text}: {own}{seeds}; paper {found.published:+.1f}" + (f"; {found.why}" if found.why else "")
+
+
+def without_title(text: str) -> str:
+    return text.partition("\n")[2].lstrip()
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m sasa.report wandb", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR", help="where the runs are")
+    parser.add_argument("--project", default="sasa", help="the W&B project of the runs (default: sasa)")
+    parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY", ""), help="default: the one of your login")
+    parser.add_argument("--scale", default="demo", help="the scale of the tables (default: demo)")
+    options = parser.parse_args(arguments)
+    import wandb
+
+    if not wandb.login(prompt=False):
+        raise InputError("not logged in to W&B: run `wandb login` once, or set WANDB_API_KEY, and ask again")
+    entity = options.entity or wandb.Api().default_entity or ""
+    made = report(collect(options.output).runs, options.project, entity, options.scale)
+    made.save()
+    print(made.url)

@@ -1,0 +1,87 @@
+"""What a run leaves for its page: attention weights that are the layer's own, costs by layer, and the changed defaults."""
+
+import json
+
+import pytest
+import torch
+
+from sasa.config import compose
+from sasa.cost import cost, cost_by_layer
+from sasa.models.build import classifier
+from sasa.nn.attention import AttentionOptions, LocalAttention
+from sasa.record import changed
+from sasa.train.attention_maps import UNIT, attention_maps, draw, weights
+
+
+@pytest.mark.parametrize("border", ["mask", "zero"])
+@pytest.mark.parametrize(("position", "logits"), [("relative", "content_position"), ("relative", "position"),
+                                                  ("absolute", "content_position"), ("none", "content_position")])  # fmt: skip
+def test_weights_give_the_layer_s_output(position: str, logits: str, border: str) -> None:
+    torch.manual_seed(0)
+    options = AttentionOptions(
+        extent=5, heads=2, position=position, logits=logits, border=border, scaled=True, backend="reference"
+    )
+    layer = LocalAttention(6, 8, options).double()
+    x = torch.randn(2, 6, 7, 9, dtype=torch.float64)
+    expected = layer(x)
+    from sasa.nn.position import sinusoids
+    from sasa.ops.reference import neighbourhood
+
+    seen = x + sinusoids(7, 9, 6, like=x) if position == "absolute" else x
+    values = neighbourhood(layer.value(seen.permute(0, 2, 3, 1)), 5).unflatten(-2, (2, 4))  # b h w heads d k*k
+    layer.float()
+    for row, column in ((0, 0), (3, 4), (6, 8), (1, 7)):
+        found = weights(layer, x.float(), row, column).double()
+        assert torch.allclose(found.sum((2, 3)), torch.ones(2, 2, dtype=torch.float64), atol=1e-5)
+        output = torch.einsum("bnk,bndk->bnd", found.flatten(2), values[:, row, column]).flatten(1)
+        assert torch.allclose(output, expected[:, :, row, column], atol=1e-4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> None:
+    compose.register()
+
+
+def test_maps_of_a_network_and_their_record() -> None:
+    config = compose.compose_row(["table3=conv12", "backbone=resnet26"])
+    model = classifier(config)
+    images = torch.randn(2, 3, 64, 64)
+    maps = attention_maps(model, images)
+    assert [found.name.split(".")[0] for found in maps] == ["layer3", "layer4"]
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    drawn = draw(maps, images, ["a", "b"], [0.5] * 3, [0.25] * 3)
+    record = json.loads(json.dumps(drawn.record))
+    layer = record["layers"][0]
+    assert len(layer["weights"]) == len(record["images"]) == 2
+    assert len(layer["weights"][0]) == len(layer["pixels"])
+    for head in layer["weights"][1][2]:
+        assert len(head) == layer["extent"] ** 2
+        assert sum(head) == pytest.approx(UNIT, abs=30)
+    assert drawn.picture.width > drawn.picture.height / 4
+
+
+def test_a_convolution_network_has_no_maps() -> None:
+    assert (
+        attention_maps(classifier(compose.compose_row(["table3=conv", "backbone=resnet26"])), torch.randn(1, 3, 64, 64))
+        == []
+    )
+
+
+@pytest.mark.parametrize("row", ["table1=baseline_26", "table4=k3", "table7=attention_spatial_values"])
+def test_costs_by_layer_sum_to_the_costs(row: str) -> None:
+    config = compose.compose_row([row])
+    layers, whole = cost_by_layer(config), cost(config)
+    assert sum(layer["params"] for layer in layers) == whole["params"]
+    assert sum(layer["flops"] for layer in layers) == whole["flops"]
+    assert all(layer["flops"] for layer in layers if "norm" not in layer["kind"])
+
+
+def test_changed_defaults_leave_out_the_machine() -> None:
+    before = {"extent": {"k": 7}, "device": "auto", "data": {"workers": 0, "size": 64}, "seed": 0}
+    after = {"extent": {"k": 3}, "device": "cpu", "data": {"workers": 2, "size": 64}, "seed": 1}
+    assert changed(before, after) == {"extent.k": 7, "seed": 0}
+
+
+def test_defaults_are_those_of_the_scale() -> None:
+    assert compose.defaults("demo")["scale"]["width"] == 0.25
+    assert compose.defaults("imagenet")["train"]["epochs"] == 130

@@ -1,0 +1,305 @@
+"""The dashboard in headless Chromium: from disk and served, light and dark, desktop and phone, and while a run goes on."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import add_many, add_run, add_table
+
+from sasa.report.collect import collect
+from sasa.report.dashboard import build
+from sasa.report.details import run_id
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: make setup")
+expect = playwright.expect
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as program:
+        started = program.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tables with three seeds, a row called <script>, a running and a failed run, and their pages."""
+    folder = tmp_path_factory.mktemp("outputs")
+    add_table(folder, "table4", files=True)
+    add_table(folder, "table1", seeds=1, files=True)
+    add_run(folder, "table5", "<script>alert(2)<", top1=44.0)
+    add_run(folder, "table5", "none", status="running", done=0.5, files=True)
+    add_run(folder, "table6", "position", status="failed", reason="<img src=x onerror=alert(3)> nan", files=True)
+    add_run(folder, None, None, variant="train.epochs=1", top1=33.3)
+    build(folder, folder / "dashboard")
+    return folder
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page that fails its test for an error on the console, a dialog, or a request that leaves this machine."""
+    opened = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+    errors: list[str] = []
+    opened.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
+    local = ("file:", "data:", "http://127.0.0.1:")
+    opened.on("request", lambda request: None if request.url.startswith(local) else errors.append(request.url))
+    yield opened
+    opened.close()
+    assert not errors
+
+
+def address(output: Path, name: str) -> str:
+    return (output / "dashboard" / name).as_uri()
+
+
+def ids(output: Path) -> dict[str, str]:
+    return {run.folder: run_id(run) for run in collect(output).runs}
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_every_kind_of_page_loads_and_fits(page: Any, output: Path, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    names = ids(output)
+    folders = ("table4/k3/scale=demo,seed=1", "table5/none/scale=demo,seed=0", "table6/position/scale=demo,seed=0")
+    for name in (
+        "index.html",
+        "results-imagenet.html",
+        "compare.html",
+        *(f"runs/{names[folder]}.html" for folder in folders),
+    ):
+        page.goto(address(output, name))
+        expect(page.locator("figure.chart svg[role=img]")).to_have_count(page.locator("figure.chart").count())
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+    assert page.locator("pre").inner_text()  # the failed run's log is open
+
+
+def test_text_from_files_is_text(page: Any, output: Path) -> None:
+    page.goto(address(output, "index.html"))
+    assert page.locator("#table5 td", has_text="<script>alert(2)<").count() == 1
+    page.locator("#table6-notes summary").click()
+    assert "<img src=x onerror=alert(3)> nan" in page.locator("#table6-notes").inner_text()
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_scale_is_chosen_at_the_top(page: Any, output: Path) -> None:
+    page.goto(address(output, "index.html"))
+    assert page.locator(".pill[aria-current]").inner_text().startswith("demo")
+    page.locator(".pill", has_text="imagenet").click()
+    assert page.locator(".pill[aria-current]").inner_text().startswith("imagenet")
+    assert page.locator("#table4 tr.missing").count() == 5
+    assert "77.7" in page.locator("#table4").inner_text()  # the published numbers stand there without runs
+
+
+def test_pointing_at_a_figure_tells_its_values(page: Any, output: Path) -> None:
+    page.goto(address(output, "index.html"))
+    page.locator('#table4 [data-chart="table4-2"] a .mark').first.hover()
+    assert page.locator("#tip").inner_text().startswith("ours: 3, 3 seeds")
+    assert "±" in page.locator("#tip").inner_text()
+    curves = page.locator('[data-chart="table4-learning"] svg[role=img]')
+    curves.scroll_into_view_if_needed()
+    box = curves.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 40)
+    expect(page.locator("#tip")).to_contain_text("epoch")
+    page.mouse.move(2, 2)
+    assert page.locator("#tip").is_hidden()
+
+
+def test_curves_choose_a_metric_and_hide_a_row(page: Any, output: Path) -> None:
+    page.goto(address(output, "index.html"))
+    chart = page.locator('[data-chart="table4-learning"]')
+    assert chart.locator("path.line").count() == 5
+    chart.locator("select").select_option("train loss")
+    assert "loss" in chart.locator("svg[role=img]").text_content()
+    chart.locator(".keys button").first.click()
+    assert chart.locator("path.line").count() == 4
+
+
+def test_dark_and_light(page: Any, output: Path) -> None:
+    background = "getComputedStyle(document.body).backgroundColor"
+    page.goto(address(output, "index.html"))
+    light = page.evaluate(background)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(background)
+    assert dark != light
+    page.locator("#theme").click()  # auto, light, dark
+    assert page.evaluate(background) == light
+    page.goto(address(output, "compare.html"))
+    assert page.evaluate(background) == light  # the choice is kept
+    page.locator("#theme").click()
+    assert page.evaluate(background) == dark
+
+
+def test_sort_filter_and_compare_keep_the_address(page: Any, output: Path) -> None:
+    page.goto(address(output, "compare.html"))
+    rows = page.locator("#all-runs tbody tr:visible")
+    total = rows.count()
+    page.locator("#filter").fill("table4 seed=0")
+    assert rows.count() == 5
+    assert page.locator("#shown").inner_text() == f"5 of {total} runs"
+    for turn, want in enumerate((sorted, lambda values: sorted(values, reverse=True))):
+        page.locator('th[data-sort="test top-1"] button').click()
+        values = [float(text) for text in page.locator("#all-runs tbody tr:visible td:nth-child(8)").all_inner_texts()]
+        assert values == want(values), turn
+    for row in ("k3", "k11"):
+        page.locator("#all-runs tbody tr:visible", has_text=row).locator("input").check()
+    page.wait_for_selector("#side tbody tr.differs")
+    assert page.locator("#side tr.differs code").all_inner_texts() == ["extent.k"]
+    assert page.locator("#side tr.differs td").all_inner_texts()[1:] == ["3", "11"]
+    assert page.locator("#overlaid figure").first.locator("path.line").count() == 2
+    page.locator("#only").check()
+    kept = page.url
+    page.goto("about:blank")
+    page.goto(kept)
+    page.wait_for_selector("#side tbody tr.differs")
+    assert rows.count() == 5
+    assert page.locator("#only").is_checked()
+    assert page.locator('th[aria-sort="descending"]').inner_text() == "test top-1"
+    page.locator("#chosen button").first.click()
+    assert page.locator("#side th a").count() == 1
+
+
+def test_a_table_s_runs_are_compared_at_a_click(page: Any, output: Path) -> None:
+    page.goto(address(output, "index.html"))
+    page.locator("#table4 a", has_text="Compare these runs").click()
+    page.wait_for_selector("#side tbody tr.differs")
+    assert page.locator("#chosen button").count() == 12
+
+
+def test_a_run_s_page(page: Any, output: Path) -> None:
+    page.goto(address(output, f"runs/{ids(output)['table4/k3/scale=demo,seed=1']}.html"))
+    assert page.locator("#configuration tbody tr").first.inner_text().split() == ["extent.k", "3", "7"]
+    assert "python run.py table4=k3" in page.locator("#command").inner_text()
+    assert page.locator(".attention .row").count() == 2
+    assert page.locator(".attention .row .tiles figure").count() == 4
+    page.locator(".picker").nth(3).click()
+    assert page.locator(".picker").nth(3).get_attribute("aria-pressed") == "true"
+    page.locator(".attention .tiles rect").first.hover()
+    assert "head 1" in page.locator("#tip").inner_text()
+    assert page.evaluate("document.querySelector('img.sheet').naturalWidth") == 16
+    page.locator("#layers-2 summary").click()
+    assert "7x7 attention" in page.locator("#layers-2").inner_text()
+
+
+def test_five_hundred_runs_are_quick_to_open(page: Any, tmp_path: Path) -> None:
+    add_many(tmp_path, 500)
+    build(tmp_path, tmp_path / "dashboard")
+    for name in ("index.html", "compare.html"):
+        started = time.monotonic()
+        page.goto(address(tmp_path, name))
+        assert time.monotonic() - started < 10
+    page.locator("#filter").fill("figure5 imagenet")
+    assert 0 < page.locator("#all-runs tbody tr:visible").count() < 100
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str, subprocess.Popen[str]]]:
+    """`browse` on a folder with one run in progress, and its address."""
+    add_run(tmp_path, "table4", "k3", status="running", done=0.25, files=True, pid=os.getpid())
+    words = [sys.executable, "-m", "sasa.report", "browse", "--output", str(tmp_path), "--port", "0"]
+    program = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    yield tmp_path, program.stdout.readline().split()[0], program
+    program.kill()
+    program.wait()
+
+
+def test_browse_moves_while_a_run_goes_on(page: Any, served: tuple[Path, str, Any]) -> None:
+    output, url, _ = served
+    page.goto(url)
+    share = page.locator("#latest .card.run .quiet")
+    assert share.inner_text() == "25 % of 8 epochs"
+    expect(page.locator(".live")).to_have_text("live")
+    page.locator("#method summary").click()
+    page.wait_for_timeout(1000)
+    folder = output / "table4" / "k3" / "scale=demo,seed=0"
+    with (folder / "metrics.jsonl").open("a") as file:
+        for step in range(130, 250, 10):
+            file.write(
+                json.dumps({"split": "train", "epoch": step // 60 + 1, "step": step, "loss": 1.1, "top1": 30.0}) + "\n"
+            )
+    expect(share).to_have_text("50 % of 8 epochs", timeout=5000)
+    assert page.locator("#method").get_attribute("open") is not None  # what was open stays open
+    add_run(output, "table4", "k3", top1=45.6)
+    expect(page.locator("#table4 tbody")).to_contain_text("45.6", timeout=5000)
+    expect(page.locator("figure.chart svg[role=img]")).to_have_count(page.locator("figure.chart").count())
+
+
+def test_browse_keeps_a_comparison_fresh(page: Any, served: tuple[Path, str, Any]) -> None:
+    output, url, _ = served
+    page.goto(f"{url}compare.html#runs={ids(output)['table4/k3/scale=demo,seed=0']}")
+    page.wait_for_selector("#side tbody tr")
+    page.wait_for_timeout(1000)
+    add_run(output, "table4", "k3", top1=45.6)
+    expect(page.locator("#side")).to_contain_text("45.60", timeout=5000)
+    assert page.locator("#all-runs input").first.is_checked()
+
+
+def test_browse_answers_this_machine_alone_and_nothing_but_pages(served: tuple[Path, str, Any]) -> None:
+    output, url, _ = served
+    port = int(url.rsplit(":", 1)[1].strip("/"))
+    (output / "secret.txt").write_text("secret")
+    for path in (
+        "secret.txt",
+        "runs/../secret.txt",
+        "%2e%2e/secret.txt",
+        "runs/000000000000.html",
+        "nothing",
+        "runs/x-samples.png",
+    ):
+        with pytest.raises(urllib.error.HTTPError) as answer:
+            urllib.request.urlopen(url + path)
+        assert answer.value.code == 404, path
+    connection = HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/", headers={"Host": f"elsewhere.example:{port}"})
+    assert connection.getresponse().status == 403
+    other = next(
+        iter({info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None)} - {"127.0.0.1", "::1"}), None
+    )
+    if other:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((other, port), timeout=2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_browse_stops_cleanly(served: tuple[Path, str, Any], number: int) -> None:
+    _, url, program = served
+    urllib.request.urlopen(url).read()
+    program.send_signal(number)
+    printed, complaints = program.communicate(timeout=5)
+    assert (program.returncode, printed.strip(), complaints) == (0, "stopped", "")
+
+
+def test_browse_on_a_taken_port(served: tuple[Path, str, Any]) -> None:
+    output, url, _ = served
+    words = [
+        sys.executable,
+        "-m",
+        "sasa.report",
+        "browse",
+        "--output",
+        str(output),
+        "--port",
+        url.rsplit(":", 1)[1].strip("/"),
+    ]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+    assert answer.returncode == 2
+    assert "is taken" in answer.stderr
