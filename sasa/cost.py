@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models.detection import RetinaNet
 
-from sasa.config.schema import Attention, Backend, Config, Kernel
-from sasa.models.build import classifier
+from sasa.config.schema import Attention, Backend, Config, Kernel, TaskKind
+from sasa.models.build import classifier, detector
 from sasa.nn.attention import LocalAttention
 from sasa.nn.stem import AttentionStem
 
@@ -38,12 +39,24 @@ def cost_by_layer(config: Config) -> list[dict[str, Any]]:
 
 
 def counted(config: Config) -> tuple[nn.Module, FlopCounterMode]:
-    """The network on the meta device, and a counter that has seen it classify one image."""
+    """The network on the meta device, and a counter that has seen it at work on one image."""
     plain = replace(config, kernel=Kernel(backend=Backend.tiled))
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model = classifier(plain).eval()
+        detection = config.task.kind is TaskKind.detection
+        model: nn.Module = Dense(detector(plain)).eval() if detection else classifier(plain).eval()
         model(torch.empty(1, 3, config.data.size, config.data.size))
     return model, counter
+
+
+class Dense(nn.Module):
+    """What a RetinaNet does at each place of an image: all of it but the choice among its boxes."""
+
+    def __init__(self, model: RetinaNet) -> None:
+        super().__init__()
+        self.backbone, self.head = model.backbone, model.head
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return self.head(list(self.backbone(images).values()))
 
 
 def layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -73,9 +86,13 @@ def kind(layer: nn.Module) -> str:
 
 
 def at_paper_size(config: Config) -> Config:
-    """The same network as the paper counts it: 224x224 pixels, 1000 classes, full width, 8 heads and 4 in the stem."""
+    """The same network as the paper counts it: 224x224 pixels, 1000 classes, full width, 8 heads and 4 in the stem.
+
+    For detection it is 640x640 pixels and 90 classes.
+    """
     attention: Attention = replace(config.attention, heads=8, stem_heads=4)
-    data = replace(config.data, size=224, classes=1000)
+    size, classes = (640, 90) if config.task.kind is TaskKind.detection else (224, 1000)
+    data = replace(config.data, size=size, classes=classes)
     return replace(config, attention=attention, data=data, scale=replace(config.scale, width=1.0))
 
 
@@ -88,7 +105,7 @@ def main() -> None:
     counted = {}
     for table in compose.tables():
         for row in compose.options(table):
-            counted[table, row] = cost(compose.compose_row([f"{table}={row}", "scale=imagenet"]))
+            counted[table, row] = cost(at_paper_size(compose.compose_row([f"{table}={row}"])))
     costs_table({row: (numbers["flops"], numbers["params"]) for row, numbers in counted.items()})
 
 

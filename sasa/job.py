@@ -13,13 +13,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from sasa.config.schema import Config
+from sasa.config.schema import Config, TaskKind
 from sasa.errors import InputError
 from sasa.record import Identity, Record, now, read_json
 
-SHEET_IMAGES = 32
-ATTENTION_IMAGES = 2
-COPIED = ("metrics.jsonl", "samples.png", "costs.json", "attention.json", "attention.png")
+COPIED = ("metrics.jsonl", "samples.png", "by_class.csv", "costs.json", "attention.json", "attention.png")
 TABLE_COLUMNS = (
     "row",
     "status",
@@ -27,8 +25,6 @@ TABLE_COLUMNS = (
     "flops",
     "params_published",
     "params",
-    "top1_published",
-    "top1",
     "seeds",
 )
 
@@ -134,19 +130,26 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     from sasa import ops
     from sasa.cost import at_paper_size, cost, cost_by_layer
     from sasa.data.build import splits
-    from sasa.models.build import classifier, set_bn_decay
+    from sasa.models.build import network, set_bn_decay
+    from sasa.train.classification import Classification
+    from sasa.train.detection import Detection
     from sasa.train.loop import Trainer, require_device, seed_everything
+    from sasa.train.pretrained import load_backbone
     from sasa.train.track import open_tracker
 
     config = record.config
     device = require_device(config.device)
     backend = ops.resolve(config.kernel.backend, device, torch.bfloat16 if config.train.amp else torch.float32)
     costs, paper_costs = cost(config), cost(at_paper_size(config))
-    data = splits(config.data)
+    detection = config.task.kind is TaskKind.detection
+    data = splits(config.data, boxes=detection)
     seed_everything(config.seed, 0)
-    model = classifier(config)
+    model = network(config)
     set_bn_decay(model, config.train.bn_decay)
-    trainer = Trainer(model, data, config, device, record)
+    if config.backbone.weights is not None:
+        record.log(f"backbone from {load_backbone(model, config)}")
+    task = Detection(config, data) if detection else Classification(config, data)
+    trainer = Trainer(model, task, config, device, record)
     state = last_checkpoint(record, device)
     if state:
         trainer.load(state)
@@ -168,7 +171,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     result: dict[str, Any] = {}
     try:
         record.write_result("running", tracker_url=tracker.url)
-        trainer.run(console, tracker.log)
+        trainer.run(console, tracker)
         result = conclude(trainer, record)
         for name in ("samples", "attention"):
             if record.path(f"{name}.png").exists():
@@ -179,6 +182,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
             f"{split}/{name}": value
             for split, means in result.get("accuracy", {}).items()
             for name, value in means.items()
+            if value is not None
         }
         tracker.close({**accuracy, **costs, "paper": paper_costs, "backend": backend}, failed=not result)
     return result
@@ -205,30 +209,18 @@ def last_checkpoint(record: Record, device: Any) -> dict[str, Any] | None:
 
 def conclude(trainer: Any, record: Record) -> dict[str, Any]:
     """Evaluate on the test images, save a sheet of them, and write the result."""
-    from sasa.data.sheet import sheet
-    from sasa.train.attention_maps import attention_maps, draw
     from sasa.train.loop import Diverged
 
     progress, config = trainer.progress, record.config
     started = time.monotonic()
     test = trainer.evaluate(trainer.splits.test)
-    if not math.isfinite(test["loss"]):
+    if not math.isfinite(test.get("loss", 0.0)):
         raise Diverged(f"the loss on the test images is {test['loss']}: try a lower train.lr")
-    images, labels, predictions = trainer.predictions(trainer.splits.test, SHEET_IMAGES)
-    path = record.path("samples.png")
-    sheet(images, labels, predictions, trainer.splits.classes, path, mean=config.data.mean, std=config.data.std)
-    count = ATTENTION_IMAGES
-    maps = attention_maps(trainer.best, images[:count].to(trainer.device))
-    if maps:
-        names = trainer.splits.classes
-        titles = [f"{names[int(a)]}, taken for {names[int(b)]}" for a, b in zip(labels, predictions, strict=True)]
-        drawn = draw(maps, images[:count], titles[:count], config.data.mean, config.data.std)
-        record.write_json("attention.json", drawn.record)
-        drawn.picture.save(path.with_name("attention.png"), format="PNG", optimize=True)
+    trainer.picture(trainer.splits.test)
     validation = next(line for line in reversed(progress.history) if line["split"] == "validation")
     record.write_result(
         "finished",
-        accuracy={"validation": {name: validation[name] for name in ("loss", "top1", "top5")}, "test": test},
+        accuracy={"validation": {name: validation[name] for name in test}, "test": test},
         epochs_done=progress.epoch,
         seconds=round(progress.seconds + time.monotonic() - started, 2),
         images_per_second=round(progress.images / max(progress.seconds, 1e-9), 2),
@@ -236,25 +228,30 @@ def conclude(trainer: Any, record: Record) -> dict[str, Any]:
         skipped=progress.skipped[:100],
         finished=now(),
     )
-    record.log(
-        f"finished: test top-1 {test['top1']:.2f}, validation top-1 {validation['top1']:.2f}, {config.scale.name}"
-    )
+    summary = trainer.task.summary
+    record.log(f"finished: test {summary(test)}, validation {summary(validation)}, {config.scale.name}")
     return record.result
 
 
 def send_table(tracker: Any, record: Record) -> None:
     """The run's table of the paper as it stands now, to the tracker."""
     from sasa.report.collect import collect
-    from sasa.report.paper import find_table
-    from sasa.report.tables import compare
+    from sasa.report.paper import MEASURES, find_table
+    from sasa.report.tables import NOTHING, compare
 
     identity = record.identity
     if identity.table is None:
         return
     runs = collect(record.output).runs
-    lines = compare(find_table(identity.table), runs, record.config.scale.name, ",".join(identity.variant)).lines
-    rows = [[getattr(line, name) for name in TABLE_COLUMNS] for line in lines]
-    tracker.table(identity.table, list(TABLE_COLUMNS), rows)
-    points = [row for row, line in zip(rows, lines, strict=True) if line.top1 is not None]
+    table = find_table(identity.table)
+    rows = []
+    for line in compare(table, runs, record.config.scale.name, ",".join(identity.variant)).lines:
+        scores = [line.scores.get(measure, NOTHING) for measure in table.measures]
+        numbers = [number for score in scores for number in (score.published, score.mean)]
+        rows.append([*(getattr(line, name) for name in TABLE_COLUMNS), *numbers])
+    columns = [*TABLE_COLUMNS, *(name for measure in table.measures for name in (f"{measure}_published", measure))]
+    tracker.table(identity.table, columns, rows)
+    first = table.measures[0]
+    points = [row for row in rows if row[columns.index(first)] is not None]
     for cost in ("flops", "params"):
-        tracker.figure(f"{identity.table}: top-1 against {cost}", list(TABLE_COLUMNS), points, cost, "top1")
+        tracker.figure(f"{identity.table}: {MEASURES[first]} against {cost}", columns, points, cost, first)

@@ -15,8 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sasa.config.schema import Config, StemKind
+from sasa.config.schema import Config, Primitive, StemKind, TaskKind
 from sasa.errors import InputError
+from sasa.weights import find_weights, fingerprint
 
 SEMANTICS = 1  # raise it when a change of the code changes the numbers of a configuration
 ORPHAN_SECONDS = 15  # how long the data workers of a killed run may hold its lock
@@ -68,12 +69,18 @@ def key_of(config: Config) -> str:
     for group in ("data", "train", "scale"):
         del plain[group]["name"]
     plain["backbone"]["width"] *= plain["scale"].pop("width")
+    if config.task.kind is TaskKind.classification:  # what only detection reads
+        del plain["task"], plain["heads"], plain["backbone"]["weights"]
+        for field in ("train_annotations", "test_annotations", "jitter"):
+            del plain["data"][field]
+    elif config.backbone.weights is not None:
+        plain["backbone"]["weights"] = fingerprint(find_weights(config))
     stem = config.stem.kind
     if stem != StemKind.attention_spatial_values:
         del plain["stem"]["mixtures"]
     if stem == StemKind.conv:
         del plain["attention"]["stem_heads"]
-    if "attention" not in config.layers.groups:
+    if "attention" not in config.layers.groups and not attention_heads(config):
         for group in ("extent", "position", "logits"):
             del plain[group]
         for field in ("heads", "border"):
@@ -82,6 +89,11 @@ def key_of(config: Config) -> str:
             del plain["attention"]
     text = json.dumps([SEMANTICS, plain], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def attention_heads(config: Config) -> bool:
+    """Are FPN and detection heads of attention?"""
+    return config.task.kind is TaskKind.detection and config.heads.primitive is Primitive.attention
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ from sasa.record import Identity, is_machine
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 EXPERIMENTS = ROOT / "experiments"
-AXES = ("backbone", "layers", "extent", "position", "logits", "stem")
+AXES = ("task", "backbone", "layers", "extent", "position", "logits", "stem", "heads")
 
 
 class Experiments(SearchPathPlugin):

@@ -9,8 +9,15 @@ from omegaconf import MISSING
 from sasa.errors import InputError
 
 
+class TaskKind(StrEnum):
+    """What a network is trained for: classes of images, or boxes (Table 2)."""
+
+    classification = "classification"
+    detection = "detection"
+
+
 class Primitive(StrEnum):
-    """The spatial operation of a layer group."""
+    """The spatial operation of a layer group, or of FPN and detection heads."""
 
     convolution = "convolution"
     attention = "attention"
@@ -87,11 +94,22 @@ def check(condition: bool, message: str) -> None:
 
 
 @dataclass
+class Task:
+    """What the network is trained for."""
+
+    kind: TaskKind = MISSING
+
+
+@dataclass
 class Backbone:
-    """ResNet of Section 4.1: depth 26, 38 or 50; width multiplies the base width of all layers."""
+    """ResNet of Section 4.1: depth 26, 38 or 50; width multiplies the base width of all layers.
+
+    weights, for detection: where they come from, a finished classification run or torchvision's file; null for nowhere.
+    """
 
     depth: int = MISSING
     width: float = MISSING
+    weights: str | None = MISSING
 
     def __post_init__(self) -> None:
         check(self.depth in (26, 38, 50), f"backbone.depth={self.depth}: the paper's networks have 26, 38 or 50 layers")
@@ -150,6 +168,19 @@ class Stem:
 
 
 @dataclass
+class Heads:
+    """FPN and detection heads of RetinaNet (Table 2); scale.width multiplies channels."""
+
+    primitive: Primitive = MISSING
+    channels: int = MISSING
+    anchor: float = MISSING  # side of the smallest anchor of a pyramid level, over the level's stride
+
+    def __post_init__(self) -> None:
+        check(self.channels >= 1, f"heads.channels={self.channels}: expected at least 1, such as 256")
+        check(self.anchor > 0, f"heads.anchor={self.anchor}: expected a factor above 0, such as 4")
+
+
+@dataclass
 class Attention:
     """What the paper holds fixed in every attention layer; scaled divides logits by sqrt(head size)."""
 
@@ -165,7 +196,10 @@ class Attention:
 
 @dataclass
 class Data:
-    """Images. reader is shapes (generated) or of timm.data.create_dataset: folder, tar, wds, hfds/..., torch/cifar10."""
+    """Images. reader is shapes (generated) or of timm.data.create_dataset: folder, tar, wds, hfds/..., torch/cifar10.
+
+    For detection it is shapes or coco, the only one to read annotation files.
+    """
 
     name: str = MISSING
     reader: str = MISSING
@@ -184,6 +218,9 @@ class Data:
     std: list[float] = MISSING
     skip_broken: bool = MISSING
     workers: int = MISSING
+    train_annotations: str | None = None  # detection: files in COCO's format, below root
+    test_annotations: str | None = None
+    jitter: float = 0.0  # detection: images are resized by 1 - jitter to 1 + jitter before the random crop
 
     def __post_init__(self) -> None:
         check(self.size >= 16, f"data.size={self.size}: images of at least 16 pixels are needed")
@@ -193,6 +230,7 @@ class Data:
             f"data.validation={self.validation}: expected a fraction between 0 and 1, such as 0.04",
         )
         check(0 < self.crop <= 1, f"data.crop={self.crop}: expected a fraction in (0, 1], such as 0.875")
+        check(0 <= self.jitter < 1, f"data.jitter={self.jitter}: expected a number in [0, 1), such as 0.2")
         check(self.workers >= 0, f"data.workers={self.workers}: expected 0 or more processes")
         check(
             len(self.mean) == 3 and len(self.std) == 3,
@@ -284,12 +322,14 @@ class Tracker:
 class Config:
     """One run, whole."""
 
+    task: Task = MISSING
     backbone: Backbone = MISSING
     layers: Layers = MISSING
     extent: Extent = MISSING
     position: Position = MISSING
     logits: Logits = MISSING
     stem: Stem = MISSING
+    heads: Heads = MISSING
     attention: Attention = MISSING
     data: Data = MISSING
     train: Train = MISSING
@@ -309,3 +349,25 @@ class Config:
             f"backbone.width={self.backbone.width} with scale.width={self.scale.width} leaves no channels: "
             "a width of 64 channels is multiplied by both, so raise one of them",
         )
+        reader = self.data.reader
+        if self.task.kind is TaskKind.classification:
+            check(
+                reader != "coco",
+                "data.reader=coco has boxes, and task=classification needs classes of images: "
+                "add task=detection, or choose other data",
+            )
+            check(
+                self.backbone.weights is None,
+                f"backbone.weights={self.backbone.weights}: only task=detection starts from the weights of another run",
+            )
+            return
+        check(
+            reader in ("shapes", "coco"),
+            f"data.reader={reader} has no boxes, and task=detection needs them: choose scale=demo or scale=coco, "
+            "or data=coco with data.root",
+        )
+        for name in ("label_smoothing", "mixup", "cutmix"):
+            check(
+                getattr(self.train, name) == 0,
+                f"train.{name}={getattr(self.train, name)}: detection has none, so set train.{name}=0",
+            )

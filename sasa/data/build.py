@@ -9,7 +9,7 @@ from sasa.config.schema import Augment, Data
 from sasa.data.loader import EvalOrder, Loader, TrainOrder, batches_per_epoch
 from sasa.data.samples import Samples, Source
 from sasa.data.seeds import hash64
-from sasa.data.shapes import Shapes
+from sasa.data.shapes import BoxedShapes, Shapes
 from sasa.errors import InputError
 
 __all__ = ["Splits", "batches_per_epoch", "eval_loader", "splits", "train_loader"]
@@ -27,14 +27,14 @@ class Splits:
     classes: list[str]
 
 
-def splits(config: Data) -> Splits:
-    """Open the data set; InputError says what is missing or does not fit."""
-    if config.train_split == config.test_split:
+def splits(config: Data, boxes: bool = False) -> Splits:
+    """Open the data set, for detection with its boxes; InputError says what is missing or does not fit."""
+    if config.train_split == config.test_split and config.train_annotations == config.test_annotations:
         raise InputError(
             f"data.train_split and data.test_split are both {config.test_split}: test images must not be trained on, "
             "so give two splits"
         )
-    train, test = open_source(config, config.train_split), open_source(config, config.test_split)
+    train, test = open_source(config, "train", boxes), open_source(config, "test", boxes)
     check_classes(config, train, test)
     pool = choose(len(train), config.train_images, "train_images")
     if len(pool) < 2:
@@ -74,16 +74,23 @@ def eval_loader(dataset: Samples, config: Data, *, batch: int, device: torch.dev
     return Loader(dataset, EvalOrder(len(dataset), batch=batch), config, device)
 
 
-def open_source(config: Data, split: str) -> Source:
-    """The images of one split."""
+def open_source(config: Data, part: str, boxes: bool) -> Source:
+    """The images to train on, or those to test."""
+    split = config.train_split if part == "train" else config.test_split
+    if config.reader == "coco":
+        from sasa.data.coco import open_coco
+
+        return open_coco(config, split, f"{part}_annotations")
     if config.reader == "shapes":
+        images = (config.train_images if part == "train" else config.test_images) or 0
+        if boxes:
+            return BoxedShapes(config, int(part != "train"), images)
         if config.augment is not Augment.none:
             raise InputError(
                 f"data.augment={config.augment} with data.reader=shapes: mirroring or cropping a generated image "
                 "changes its class, so set data.augment=none"
             )
-        images = config.train_images if split == config.train_split else config.test_images
-        return Shapes(int(split != config.train_split), images or 0, config.size, config.classes)
+        return Shapes(int(part != "train"), images, config.size, config.classes)
     from sasa.data.readers import open_images  # timm takes seconds to import
 
     return open_images(config, split)

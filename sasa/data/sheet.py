@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 TILE = 160  # side of a picture on the sheet, pixels
+LARGE = 320  # side of a picture on a sheet with boxes
 GAP = 12
 TEXT = 18  # size of the first line below a picture, in pixels
 RIGHT, WRONG, INK, QUIET, PAPER = "#15803d", "#c81e1e", "#18181b", "#71717a", "#ffffff"
+COLOURS = ("#c2410c", "#15803d", "#1d4ed8", "#a21caf", "#b91c1c", "#0f766e", "#854d0e", "#4338ca")  # of found boxes
 
 
 def sheet(
@@ -41,6 +45,59 @@ def sheet(
         line(draw, x, y + TILE + 5, classes[int(label)], INK)
         mark(draw, x, y + TILE + 5 + TEXT + 4, right)
         line(draw, x + TEXT, y + TILE + 5 + TEXT + 4, classes[int(prediction)], RIGHT if right else WRONG)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    page.save(path, format="PNG", optimize=True)
+
+
+@dataclass
+class Found:
+    """Detections in one image: boxes (N, 4) as x0, y0, x1, y1 in pixels, classes (N,) and scores (N,)."""
+
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
+def box_sheet(
+    pictures: Sequence[Tensor],
+    true: Sequence[NDArray[np.floating]],
+    found: Sequence[Found],
+    classes: Sequence[str],
+    path: str | Path,
+    *,
+    columns: int = 4,
+) -> None:
+    """Save pictures uint8 (3, H, W) as a PNG, with true boxes white and found ones in colour, named and scored."""
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    page = Image.new("RGB", (GAP + columns * (LARGE + GAP), GAP + rows * (LARGE + GAP) + TEXT), PAPER)
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(11)
+    for number, (picture, boxes, detections) in enumerate(zip(pictures, true, found, strict=True)):
+        x = GAP + number % columns * (LARGE + GAP)
+        y = GAP + number // columns * (LARGE + GAP)
+        scale = LARGE / max(picture.shape[1:])
+        size = (max(1, round(picture.shape[2] * scale)), max(1, round(picture.shape[1] * scale)))
+        image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        page.paste(image.resize(size, Image.Resampling.BICUBIC), (x, y))
+        for box in boxes:
+            draw.rectangle(
+                [(x + box[0] * scale, y + box[1] * scale), (x + box[2] * scale, y + box[3] * scale)], None, PAPER
+            )
+        best_last = np.argsort(detections.scores)
+        for box, label, score in zip(
+            detections.boxes[best_last], detections.labels[best_last], detections.scores[best_last], strict=True
+        ):
+            colour = COLOURS[int(label) % len(COLOURS)]
+            left, top = x + box[0] * scale, y + box[1] * scale
+            draw.rectangle([(left, top), (x + box[2] * scale, y + box[3] * scale)], None, colour, 2)
+            text = f"{classes[int(label)]} {score:.2f}"
+            place = (min(left, x + LARGE - draw.textlength(text, font)), max(top - 13, y))
+            draw.rectangle(draw.textbbox(place, text, font), colour)
+            draw.text(place, text, fill=PAPER, font=font)
+    draw.text(
+        (GAP, page.height - TEXT - 4), "white: true boxes; coloured: found, with their scores", fill=QUIET, font=font
+    )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     page.save(path, format="PNG", optimize=True)
 

@@ -1,7 +1,11 @@
 """Config -> network; the only file of sasa.models that knows the configuration."""
 
-from sasa.config.schema import Config
+from torch import nn
+from torchvision.models.detection import RetinaNet
+
+from sasa.config.schema import Config, TaskKind
 from sasa.models.resnet import ResNet
+from sasa.models.retinanet import retinanet
 from sasa.nn.attention import AttentionOptions
 
 
@@ -32,10 +36,26 @@ def classifier(config: Config) -> ResNet:
     )
 
 
-def set_bn_decay(model: ResNet, decay: float) -> None:
-    """Batch norm's running statistics become decay * running + (1 - decay) * batch."""
-    import torch.nn as nn
+def detector(config: Config) -> RetinaNet:
+    """The RetinaNet that a configuration describes, on torch's default device; InputError where its parts do not fit."""
+    return retinanet(
+        backbone=classifier(config),
+        primitive=config.heads.primitive,
+        channels=round(config.heads.channels * config.scale.width),
+        classes=config.data.classes,
+        size=config.data.size,
+        anchor=config.heads.anchor,
+        options=attention_options(config),
+    )
 
+
+def network(config: Config) -> nn.Module:
+    """The network of the configuration's task."""
+    return detector(config) if config.task.kind is TaskKind.detection else classifier(config)
+
+
+def set_bn_decay(model: nn.Module, decay: float) -> None:
+    """Batch norm's running statistics become decay * running + (1 - decay) * batch."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 1 - decay

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sasa.report.names import clean
-from sasa.report.paper import FLOPS_TOLERANCE, PARAMS_TOLERANCE
-from sasa.report.tables import Comparison, Line
+from sasa.report.paper import MEASURES
+from sasa.report.tables import NOTHING, Comparison, Line, Score
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,17 @@ class Block:
 def blocks(
     comparison: Comparison, *, top1: bool = True, cost_differences: bool = True, own_costs: bool = False
 ) -> list[Block]:
-    """The blocks of a comparison: labels, FLOPs, parameters, and, where asked for, top-1 and the runs' own costs."""
+    """The blocks of a comparison: labels, FLOPs, parameters, and, where asked for, the results and the runs' own costs.
+
+    A table with several results has the paper's numbers above ours, not beside them.
+    """
     table, lines = comparison.table, comparison.lines
+    if top1 and len(table.measures) > 1:
+        return _stacked(comparison, own_costs)
     found = [
         Block(table.heading, table.columns, tuple(_labels(line) for line in lines), labels=True),
-        _block(lines, "FLOPs (G)", ("paper", "ours", "diff"), _flops),
-        _block(lines, "parameters (M)", ("paper", "ours", "diff"), _params),
+        _block(lines, "FLOPs (G)", ("paper", "ours", "diff"), lambda line: _flops(line, table.flops_tolerance)),
+        _block(lines, "parameters (M)", ("paper", "ours", "diff"), lambda line: _params(line, table.params_tolerance)),
     ]
     if not cost_differences:
         found[1:] = [Block(b.title, b.headers[:2], tuple(row[:2] for row in b.rows)) for b in found[1:]]
@@ -66,14 +71,66 @@ def counted(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-def accuracy(line: Line) -> Cell:
+def accuracy(line: Line, measure: str = "top1") -> Cell:
     """77.4, or 77.4 ± 0.3 (3) over seeds, or what became of a run that has none."""
-    if line.top1 is None:
+    score = line.scores.get(measure, NOTHING)
+    if score.mean is None:
         if line.status == "finished":
-            return Cell("no top-1", "failed")
+            return Cell(f"no {MEASURES[measure]}", "failed")
         return Cell(f"{line.status} {line.progress}".rstrip(), line.status)
-    over_seeds = "" if line.top1_deviation is None else f" ± {line.top1_deviation:.1f} ({line.seeds})"
-    return Cell(f"{line.top1:.1f}{over_seeds}", "best" if line.best else "")
+    return Cell(f"{score.mean:.1f}{_over_seeds(score, line.seeds)}", "best" if line.best else "")
+
+
+def _over_seeds(score: Score, seeds: int) -> str:
+    return "" if score.deviation is None else f" ± {score.deviation:.1f} ({seeds})"
+
+
+def _stacked(comparison: Comparison, own_costs: bool) -> list[Block]:
+    """Two rows a line, the paper's and ours."""
+    table, lines = comparison.table, comparison.lines
+    labels = [
+        row
+        for line in lines
+        for row in ((*_labels(line), Cell("paper", "published")), (*(Cell("") for _ in line.cells), Cell("ours")))
+    ]
+    costs = [
+        row
+        for line in lines
+        for row in (
+            (Cell(fixed(line.flops_published, 0), "published"), Cell(fixed(line.params_published, 1), "published")),
+            (
+                _costs(None, line.flops, line.flops_difference, table.flops_tolerance, 1)[1],
+                _costs(None, line.params, line.params_difference, table.params_tolerance, 1)[1],
+            ),
+        )
+    ]
+    results = [
+        row
+        for line in lines
+        for row in (
+            tuple(
+                Cell(fixed(line.scores.get(measure, NOTHING).published, 1), "published") for measure in table.measures
+            ),
+            (accuracy(line, table.measures[0]), *(_further(line, measure) for measure in table.measures[1:])),
+        )
+    ]
+    found = [
+        Block(table.heading, (*table.columns, ""), tuple(labels), labels=True),
+        Block("costs", ("FLOPs (G)", "params (M)"), tuple(costs)),
+        Block("results (%)", tuple(MEASURES[measure] for measure in table.measures), tuple(results)),
+    ]
+    if own_costs:
+        own = tuple(row for line in lines for row in ((Cell(""), Cell("")), _own_costs(line)))
+        found.append(Block("network as run", ("FLOPs", "params"), own))
+    return found
+
+
+def _further(line: Line, measure: str) -> Cell:
+    """A result after the first; a finished run without it, such as the AP of a size that does not occur, has a dash."""
+    score = line.scores.get(measure, NOTHING)
+    if score.mean is None:
+        return Cell("-" if line.status == "finished" else "")
+    return Cell(f"{score.mean:.1f}{_over_seeds(score, line.seeds)}")
 
 
 def _block(
@@ -86,19 +143,21 @@ def _labels(line: Line) -> tuple[Cell, ...]:
     return tuple(Cell(clean(text)) for text in line.cells)
 
 
-def _flops(line: Line) -> tuple[Cell, ...]:
-    return _costs(line.flops_published, line.flops, line.flops_difference, FLOPS_TOLERANCE)
+def _flops(line: Line, tolerance: float) -> tuple[Cell, ...]:
+    return _costs(line.flops_published, line.flops, line.flops_difference, tolerance)
 
 
-def _params(line: Line) -> tuple[Cell, ...]:
-    return _costs(line.params_published, line.params, line.params_difference, PARAMS_TOLERANCE)
+def _params(line: Line, tolerance: float) -> tuple[Cell, ...]:
+    return _costs(line.params_published, line.params, line.params_difference, tolerance)
 
 
-def _costs(published: float | None, own: float | None, difference: float | None, tolerance: float) -> tuple[Cell, ...]:
+def _costs(
+    published: float | None, own: float | None, difference: float | None, tolerance: float, decimals: int = 2
+) -> tuple[Cell, ...]:
     far = difference is not None and round(abs(difference), 2) > tolerance
     return (
         Cell(fixed(published, 1), "published"),
-        Cell(fixed(own, 2)),
+        Cell(fixed(own, decimals), "deviation" if far and decimals == 1 else ""),
         Cell(signed(difference, 2), "deviation" if far else "difference"),
     )
 

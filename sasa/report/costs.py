@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from sasa.report.paper import FLOPS_TOLERANCE, PARAMS_TOLERANCE, TABLES, Row, Table
-from sasa.report.tables import Comparison, Line, cost_line
+from sasa.report.paper import TABLES, Row, Table
+from sasa.report.tables import Comparison, cost_line
 from sasa.report.terminal import print_comparison
 
 
@@ -19,20 +19,20 @@ def costs_table(costs: Mapping[tuple[str, str], tuple[float, float]], console: C
     shown = [_comparison(table, costs) for table in TABLES.values() if any(name == table.name for name, _ in costs)]
     for comparison in shown:
         print_comparison(comparison, console, top1=False)
-    lines = [(comparison.table.name, line) for comparison in shown for line in comparison.lines]
     console.print()
-    console.print(Text("FLOPs count a multiply-add as 2; 224x224 images, 1000 classes. diff = ours - paper.", "dim"))
-    flops = [(line.flops_difference, _where(table, line)) for table, line in lines if line.flops_difference is not None]
-    params = [
-        (line.params_difference, _where(table, line)) for table, line in lines if line.params_difference is not None
-    ]
+    sizes = "; ".join(dict.fromkeys(comparison.table.size for comparison in shown))
+    console.print(Text(f"FLOPs count a multiply-add as 2; images of {sizes}. diff = ours - paper.", "dim"))
+    flops, params = [], []
+    for comparison in shown:
+        table = comparison.table
+        for line in comparison.lines:
+            where = f"{table.name} {line.row}"
+            if line.flops_difference is not None:
+                flops.append((line.flops_difference, table.flops_tolerance, where))
+            if line.params_difference is not None:
+                params.append((line.params_difference, table.params_tolerance, where))
     console.print(
-        Text.assemble(
-            "largest deviations: ",
-            _largest(flops, "G of FLOPs", FLOPS_TOLERANCE),
-            "; ",
-            _largest(params, "M parameters", PARAMS_TOLERANCE),
-        )
+        Text.assemble("largest deviations: ", _largest(flops, "G of FLOPs"), "; ", _largest(params, "M parameters"))
     )
 
 
@@ -48,13 +48,10 @@ def _comparison(table: Table, costs: Mapping[tuple[str, str], tuple[float, float
     return Comparison(table, None, "", tuple(lines))
 
 
-def _largest(differences: list[tuple[float, str]], unit: str, tolerance: float) -> tuple[str, str]:
+def _largest(differences: list[tuple[float, float, str]], unit: str) -> tuple[str, str]:
+    """Of (difference, tolerance, row), the largest difference for its tolerance."""
     if not differences:
         return f"no {unit} to compare", "dim"
-    difference, where = max(differences, key=lambda pair: abs(pair[0]))
+    difference, tolerance, where = max(differences, key=lambda item: abs(item[0]) / item[1])
     within = round(abs(difference), 2) <= tolerance
     return f"{difference:+.2f} {unit} ({where})", "green" if within else "bold yellow"
-
-
-def _where(table: str, line: Line) -> str:
-    return f"{table} {line.row}"

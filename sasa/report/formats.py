@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from sasa.report.blocks import Cell, blocks, fixed
 from sasa.report.names import clean
-from sasa.report.tables import Comparison, Line
+from sasa.report.tables import NOTHING, Comparison, Line, Score
 
 CSV_NUMBERS = {
     "flops_published": 1,
@@ -18,10 +18,6 @@ CSV_NUMBERS = {
     "params_published": 1,
     "params": 4,
     "params_difference": 4,
-    "top1_published": 1,
-    "top1": 4,
-    "top1_deviation": 4,
-    "top1_difference": 4,
     "seeds": 0,
     "run_flops": 0,
     "run_params": 0,
@@ -51,7 +47,11 @@ def _markdown(comparison: Comparison, own_costs: bool) -> str:
     aligned = ["---" if block.labels else "---:" for block in layout for _ in block.headers]
     rows = [[_markdown_cell(cell) for cell in row] for row in _flat_rows(comparison, own_costs)]
     table = [f"| {' | '.join(cells)} |" for cells in ([escape_markdown(text) for text in headers], aligned, *rows)]
-    below = [comparison.caption, *([comparison.legend] if comparison.runs else [])]
+    below = [
+        comparison.caption,
+        *([comparison.legend] if comparison.runs else []),
+        *filter(None, [comparison.table.note]),
+    ]
     notes = [f"- {escape_markdown(note)}" for line in comparison.lines for note in line.notes]
     title = f"### {escape_markdown(comparison.table.title)}"
     return "\n".join([title, "", *table, "", *map(escape_markdown, below), *([""] if notes else []), *notes, ""])
@@ -82,7 +82,9 @@ def _latex(comparison: Comparison, own_costs: bool) -> str:
         start += width
     alignment = "".join(("l" if block.labels else "r") * len(block.headers) for block in layout)
     caption = escape_latex(
-        f"{comparison.table.title}. {comparison.caption}" + f" {comparison.legend}" * bool(comparison.runs)
+        f"{comparison.table.title}. {comparison.caption}"
+        + f" {comparison.legend}" * bool(comparison.runs)
+        + f" {comparison.table.note}" * bool(comparison.table.note)
     )
     return "\n".join(
         [
@@ -121,21 +123,36 @@ def comma_separated(comparisons: Iterable[Comparison]) -> str:
     """One header for all comparisons, one record a row; a label column of another table is empty."""
     found = list(comparisons)
     columns = list(dict.fromkeys(column for comparison in found for column in comparison.table.columns))
+    measures = list(dict.fromkeys(measure for comparison in found for measure in comparison.table.measures))
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["table", "scale", "variant", "row", *columns, "status", "split", *CSV_NUMBERS, "notes"])
+    scores = [name for measure in measures for name in flat(measure, NOTHING)]
+    writer.writerow(["table", "scale", "variant", "row", *columns, "status", "split", *CSV_NUMBERS, *scores, "notes"])
     for comparison in found:
         for line in comparison.lines:
-            writer.writerow(_record(comparison, line, columns))
+            writer.writerow(_record(comparison, line, columns, measures))
     return text.getvalue()
 
 
-def _record(comparison: Comparison, line: Line, columns: Sequence[str]) -> list[str]:
+def _record(comparison: Comparison, line: Line, columns: Sequence[str], measures: Sequence[str]) -> list[str]:
     labels = dict(zip(comparison.table.columns, line.cells, strict=True))
     texts = [comparison.table.name, comparison.scale or "", comparison.variant, line.row]
     texts += [*(labels.get(column, "") for column in columns), line.status, comparison.table.split]
     numbers = [fixed(getattr(line, name), decimals) for name, decimals in CSV_NUMBERS.items()]
+    for measure in measures:
+        scores = flat(measure, line.scores.get(measure, NOTHING))
+        numbers += [fixed(value, 1 if name.endswith("published") else 4) for name, value in scores.items()]
     return [*map(clean, texts), *numbers, "; ".join(line.notes)]
+
+
+def flat(measure: str, score: Score) -> dict[str, float | None]:
+    """A score as columns: top1_published, top1, top1_deviation and top1_difference."""
+    return {
+        f"{measure}_published": score.published,
+        measure: score.mean,
+        f"{measure}_deviation": score.deviation,
+        f"{measure}_difference": score.difference,
+    }
 
 
 def structured(comparisons: Iterable[Comparison]) -> str:
@@ -148,6 +165,9 @@ def _table(comparison: Comparison) -> dict[str, object]:
     rows = []
     for line in comparison.lines:
         row = asdict(line) | {"cells": dict(zip(table.columns, line.cells, strict=True))}
+        del row["scores"]
+        for measure in table.measures:
+            row |= flat(measure, line.scores.get(measure, NOTHING))
         for run in row["runs"]:
             del run["config"]
         rows.append(row)

@@ -40,9 +40,9 @@ class Group:
         """The runs, newest first."""
         return tuple(sorted(self.runs, key=lambda run: run.started, reverse=True))
 
-    def top1(self, split: str) -> Statistic | None:
-        """Top-1 of the finished runs on `split`; None if no run has it. Another split never stands in for it."""
-        values = [run.accuracy[split]["top1"] for run in self.finished if "top1" in run.accuracy.get(split, {})]
+    def statistic(self, split: str, measure: str) -> Statistic | None:
+        """A measure of the finished runs on `split`; None if no run has it. Another split never stands in for it."""
+        values = [run.accuracy[split][measure] for run in self.finished if measure in run.accuracy.get(split, {})]
         if not values:
             return None
         return Statistic(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))

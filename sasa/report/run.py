@@ -8,27 +8,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from sasa.report.paper import Row
+from sasa.report.paper import MEASURES, Row
 
 
 def print_run(result: dict[str, Any], paper: Row | None, folder: Path, console: Console) -> None:
     """Print the content of result.json; paper is the published row with the same network, if there is one."""
     accuracy, own, full = result["accuracy"], result["costs"], result["paper_costs"]
+    measures = [name for name in MEASURES if name in accuracy["test"]]
+    names = [MEASURES[name] for name in measures]
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    for name in ("FLOPs (G)", "params (M)", "test top-1", "validation top-1"):
+    for name in ("FLOPs (G)", "params (M)", f"test {names[0]}", *names[1:], f"validation {names[0]}"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_row(
         "this run",
         f"{own['flops'] / 1e9:.3f}",
         f"{own['params'] / 1e6:.3f}",
-        f"[bold green]{accuracy['test']['top1']:.1f} %[/]",
-        f"{accuracy['validation']['top1']:.1f} %",
+        f"[bold green]{percent(accuracy['test'][measures[0]])}[/]",
+        *(percent(accuracy["test"][name]) for name in measures[1:]),
+        percent(accuracy["validation"][measures[0]]),
     )
-    table.add_row("at the paper's size", f"{full['flops'] / 1e9:.2f}", f"{full['params'] / 1e6:.2f}", "", "")
+    table.add_row("at the paper's size", f"{full['flops'] / 1e9:.2f}", f"{full['params'] / 1e6:.2f}")
     if paper is not None:
-        top1 = "" if paper.top1 is None else f"{paper.top1:.1f} %"
-        table.add_row("the paper (ImageNet)", number(paper.flops), number(paper.params), top1, "", style="dim")
+        results = [percent(paper.published(name)) for name in measures]
+        data = "ImageNet" if "top1" in measures else "COCO"
+        table.add_row(f"the paper ({data})", number(paper.flops), number(paper.params), *results, style="dim")
     console.print(table)
     epochs = f"{result['epochs_done']} epoch{'s' if result['epochs_done'] != 1 else ''}"
     time = f"{epochs} of {result['data']} at {result['scale']} scale in {duration(result['seconds'])}"
@@ -42,7 +46,8 @@ def print_run(result: dict[str, Any], paper: Row | None, folder: Path, console: 
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     console.print(f"[bold]{escape(str(here))}/[/]", highlight=False, soft_wrap=True, emoji=False)
     console.print(
-        "  samples.png, attention.png, result.json, metrics.jsonl, config.json, run.log, checkpoint.pt, ...",
+        "  samples.png, result.json, metrics.jsonl, costs.json, config.json, run.log, checkpoint.pt, "
+        + ("attention.png" if "top1" in measures else "by_class.csv"),
         style="dim",
         highlight=False,
     )
@@ -51,9 +56,10 @@ def print_run(result: dict[str, Any], paper: Row | None, folder: Path, console: 
 def print_line(title: str, result: dict[str, Any], console: Console) -> None:
     """One line for a row of a sweep."""
     accuracy = result["accuracy"]
+    measure = next(name for name in MEASURES if name in accuracy["test"])
     console.print(
-        f"[bold]{escape(title)}[/]: top-1 {accuracy['test']['top1']:.1f} % test, "
-        f"{accuracy['validation']['top1']:.1f} % validation, {duration(result['seconds'])}",
+        f"[bold]{escape(title)}[/]: {MEASURES[measure]} {percent(accuracy['test'][measure])} test, "
+        f"{percent(accuracy['validation'][measure])} validation, {duration(result['seconds'])}",
         highlight=False,
     )
 
@@ -69,6 +75,11 @@ def print_next(console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def percent(value: float | None) -> str:
+    """A result; a dash where there was nothing to measure."""
+    return "-" if value is None else f"{value:.1f} %"
 
 
 def number(value: float | None) -> str:

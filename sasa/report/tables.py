@@ -1,18 +1,34 @@
 """A published table beside our runs of it, as plain lines of numbers. The formats are made from these."""
 
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from sasa.report.collect import Run
 from sasa.report.groups import Group, gather
 from sasa.report.names import clean
-from sasa.report.paper import Row, Table
+from sasa.report.paper import MEASURES, Row, Table
+
+
+@dataclass(frozen=True)
+class Score:
+    """A measure in percent: the published number, and ours as mean and deviation over seeds."""
+
+    published: float | None = None
+    mean: float | None = None
+    deviation: float | None = None
+    difference: float | None = None
+
+
+NOTHING = Score()
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row. Costs are those at the paper's size, in G and M; `run_flops` and `run_params` are the run's own counts."""
+    """One row. Costs are those at the paper's size, in G and M; `run_flops` and `run_params` are the run's own counts.
+
+    `scores` has the table's measures; `seeds` counts those of the first one.
+    """
 
     row: str
     cells: tuple[str, ...]
@@ -24,16 +40,29 @@ class Line:
     params_published: float | None = None
     params: float | None = None
     params_difference: float | None = None
-    top1_published: float | None = None
-    top1: float | None = None
-    top1_deviation: float | None = None
-    top1_difference: float | None = None
+    scores: Mapping[str, Score] = field(default_factory=dict)
     seeds: int = 0
     best: bool = False
     run_flops: float | None = None
     run_params: float | None = None
     notes: tuple[str, ...] = ()
     runs: tuple[Run, ...] = ()
+
+    @property
+    def top1_published(self) -> float | None:
+        return self.scores.get("top1", NOTHING).published
+
+    @property
+    def top1(self) -> float | None:
+        return self.scores.get("top1", NOTHING).mean
+
+    @property
+    def top1_deviation(self) -> float | None:
+        return self.scores.get("top1", NOTHING).deviation
+
+    @property
+    def top1_difference(self) -> float | None:
+        return self.scores.get("top1", NOTHING).difference
 
 
 @dataclass(frozen=True)
@@ -59,12 +88,13 @@ class Comparison:
         if self.variant:
             setting.append(f"with {self.variant}")
         split = {"validation": "validation split", "test": "test images"}[self.table.split]
-        return clean("ours: " + ", ".join(setting) + f"; paper: ImageNet, 130 epochs; top-1 on the {split}.")
+        measure = MEASURES[self.table.measures[0]]
+        return clean("ours: " + ", ".join(setting) + f"; paper: {self.table.setting}; {measure} on the {split}.")
 
     @property
     def legend(self) -> str:
         """How to read the numbers."""
-        text = "FLOPs, parameters: ours at the paper's size (224x224, 1000 classes), a multiply-add counted as 2."
+        text = f"FLOPs, parameters: ours at the paper's size ({self.table.size}), a multiply-add counted as 2."
         return text + (" ±: sample standard deviation (seeds)." if any(line.seeds > 1 for line in self.lines) else "")
 
     @property
@@ -88,8 +118,8 @@ def compare(table: Table, runs: Iterable[Run], scale: str | None, variant: str =
     own = [Row(name, (name, *[""] * (len(table.columns) - 1))) for name in sorted(groups)]
     names = {row.name for row in table.rows}
     rows = [*table.rows, *(row for row in own if row.name not in names)]
-    lines = [_line(row, groups.get(row.name), table.split) for row in rows]
-    return Comparison(table, scale, variant, tuple(_mark_best(lines)))
+    lines = [_line(row, groups.get(row.name), table) for row in rows]
+    return Comparison(table, scale, variant, tuple(_mark_best(lines, table.measures[0])))
 
 
 def cost_line(row: Row, flops: float | None, params: float | None) -> Line:
@@ -106,35 +136,40 @@ def cost_line(row: Row, flops: float | None, params: float | None) -> Line:
         params_published=row.params,
         params=params,
         params_difference=_difference(params, row.params),
-        top1_published=row.top1,
+        scores={measure: Score(row.published(measure)) for measure in MEASURES if row.published(measure) is not None},
     )
 
 
-def _line(row: Row, group: Group | None, split: str) -> Line:
+def _line(row: Row, group: Group | None, table: Table) -> Line:
     if group is None:
         return cost_line(row, None, None)
     newest = group.newest
     costs = cost_line(row, _first(run.paper_flops for run in newest), _first(run.paper_params for run in newest))
-    top1 = group.top1(split)
+    first = group.statistic(table.split, table.measures[0])
     return replace(
         costs,
         status=group.status,
         progress=max((_progress(run) for run in group.runs if run.status == group.status), key=_done),
-        top1=top1.mean if top1 else None,
-        top1_deviation=top1.deviation if top1 else None,
-        top1_difference=_difference(top1.mean if top1 else None, row.top1),
-        seeds=top1.count if top1 else 0,
+        scores={measure: _score(row, group, table.split, measure) for measure in table.measures},
+        seeds=first.count if first else 0,
         run_flops=_first(run.flops for run in newest),
         run_params=_first(run.params for run in newest),
-        notes=tuple(_notes(group, split)),
+        notes=tuple(_notes(group, table)),
         runs=group.runs,
     )
 
 
-def _notes(group: Group, split: str) -> Iterable[str]:
+def _score(row: Row, group: Group, split: str, measure: str) -> Score:
+    published, own = row.published(measure), group.statistic(split, measure)
+    if own is None:
+        return Score(published)
+    return Score(published, own.mean, own.deviation, _difference(own.mean, published))
+
+
+def _notes(group: Group, table: Table) -> Iterable[str]:
     seeds: dict[str, list[str]] = {}
     for run in group.runs:
-        for text in _remarks(run, group, split):
+        for text in _remarks(run, group, table):
             seeds.setdefault(text, []).append(str(run.seed))
     for text, having in seeds.items():
         only = ", seeds " if len(having) > 1 else ", seed "
@@ -143,11 +178,12 @@ def _notes(group: Group, split: str) -> Iterable[str]:
         yield clean(f"{group.row}: its seeds differ: {_data(group.finished)}, {_epochs(group.finished)}")
 
 
-def _remarks(run: Run, group: Group, split: str) -> Iterable[str]:
+def _remarks(run: Run, group: Group, table: Table) -> Iterable[str]:
     if run.status == "finished" and run.same_as:
         yield f"the same run as {run.same_as}"
-    if run.status == "finished" and "top1" not in run.accuracy.get(split, {}):
-        yield f"finished without a top-1 on the {split} split"
+    measure = table.measures[0]
+    if run.status == "finished" and measure not in run.accuracy.get(table.split, {}):
+        yield f"finished without {article(measure)} on the {table.split} split"
     if run.status == "running" and group.status == "finished":
         yield f"running {_progress(run)}".rstrip()
     if run.status == "failed":
@@ -157,10 +193,16 @@ def _remarks(run: Run, group: Group, split: str) -> Iterable[str]:
         yield f"interrupted: {run.reason or 'no reason was recorded'}{again}"
 
 
-def _mark_best(lines: list[Line]) -> list[Line]:
-    values = [line.top1 for line in lines if line.top1 is not None]
+def article(measure: str) -> str:
+    """A measure as it stands in a sentence."""
+    return "a top-1" if measure == "top1" else f"an {MEASURES[measure]}"
+
+
+def _mark_best(lines: list[Line], measure: str) -> list[Line]:
+    means = [line.scores.get(measure, NOTHING).mean for line in lines]
+    values = [mean for mean in means if mean is not None]
     best = max(values) if len(values) > 1 else None
-    return [replace(line, best=best is not None and line.top1 == best) for line in lines]
+    return [replace(line, best=best is not None and mean == best) for line, mean in zip(lines, means, strict=True)]
 
 
 def _difference(own: float | None, published: float | None) -> float | None:

@@ -45,6 +45,8 @@ def print_comparison(comparison: Comparison, console: Console, own_costs: bool =
     console.print()
     console.print(Text(clean(comparison.table.title), "bold"))
     console.print(_fitting(comparison, console, own_costs, top1))
+    if comparison.table.note:
+        console.print(Text(comparison.table.note, "dim"))
     if not top1:
         return
     console.print(Text(comparison.caption, "dim"))

@@ -11,7 +11,7 @@ PLAIN_SECONDS = 10  # between two plain lines
 
 
 class Display:
-    """Epoch, step, loss, accuracy, images per second and the time left."""
+    """Epoch, step, loss and other measures, images per second and the time left."""
 
     def __init__(self, console: Console, title: str, steps: int, done: int) -> None:
         self.console, self.steps = console, steps
@@ -36,9 +36,9 @@ class Display:
     ) -> None:
         self.progress.stop()
 
-    def step(self, done: int, epoch: str, loss: float, top1: float, speed: float) -> None:
+    def step(self, done: int, epoch: str, measures: str, speed: float) -> None:
         """After some steps."""
-        state = f"epoch {epoch}  step {done}/{self.steps}  loss {loss:.3f}  top-1 {top1:.1f} %  {speed:.0f} images/s"
+        state = f"epoch {epoch}  step {done}/{self.steps}  {measures}  {speed:.0f} images/s"
         self.progress.update(self.task, completed=done, state=state)
         if not self.console.is_terminal and time.monotonic() - self.last_line > PLAIN_SECONDS:
             self.console.print(state, highlight=False)

@@ -1,4 +1,4 @@
-"""Training a classifier, from the first step or from a checkpoint to the end: Section 4.1."""
+"""Training, of either task, from the first step or from a checkpoint to the end: Sections 4.1 and 4.2."""
 
 import math
 import random
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,18 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sasa.config.schema import Config
-from sasa.data.build import Splits, batches_per_epoch, eval_loader, train_loader
+from sasa.data.build import batches_per_epoch, eval_loader, train_loader
 from sasa.data.samples import Samples
 from sasa.errors import InputError
 from sasa.record import Record
 from sasa.train import checkpoint
+from sasa.train.classification import Classification
+from sasa.train.detection import Detection
 from sasa.train.display import Display
 from sasa.train.interrupt import Interrupt, Interrupted
-from sasa.train.metrics import Meter, evaluate
-from sasa.train.optim import averaged, mixing, optimizer, schedule
+from sasa.train.metrics import Meter
+from sasa.train.optim import averaged, optimizer, schedule
+from sasa.train.track import Tracker
 
 
 class Diverged(RuntimeError):
@@ -52,24 +56,29 @@ def seed_everything(*parts: int) -> None:
 
 
 class Trainer:
-    """A network, its recipe and its data; `run` trains it to the end and leaves the weights to evaluate in `best`."""
+    """A network, its task and its recipe; `run` trains it to the end and leaves the weights to evaluate in `best`."""
 
-    def __init__(self, model: nn.Module, splits: Splits, config: Config, device: torch.device, record: Record) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Classification | Detection,
+        config: Config,
+        device: torch.device,
+        record: Record,
+    ) -> None:
         train = config.train
-        self.config, self.splits, self.device, self.record = config, splits, device, record
+        self.config, self.task, self.splits, self.device, self.record = config, task, task.splits, device, record
         layout = torch.channels_last if train.channels_last else torch.contiguous_format
         self.model = model.to(device).to(memory_format=layout)
-        self.forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if train.compile else self.model
+        self.forward: Callable[..., Any] = task.compiled(self.model) if train.compile else self.model
         self.accumulate = train.batch // train.micro_batch
-        micro_batches = batches_per_epoch(len(splits.train), train.micro_batch)
+        micro_batches = batches_per_epoch(len(self.splits.train), train.micro_batch)
         self.steps_per_epoch = max(1, micro_batches // self.accumulate)
         self.accumulate = min(self.accumulate, micro_batches)
         self.steps = train.epochs * self.steps_per_epoch
         self.optimizer = optimizer(self.model, train)
         self.schedule = schedule(self.optimizer, train, self.steps_per_epoch)
         self.average = averaged(self.model, train)
-        self.mixing = mixing(train, config.data.classes)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=0.0 if self.mixing else train.label_smoothing)
         self.progress = Progress()
         self.losses: list[tuple[int, Tensor]] = []  # not yet looked at, so that a GPU need not wait at each step
 
@@ -113,24 +122,26 @@ class Trainer:
                 raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {self.steps}: try a lower train.lr")
         self.losses.clear()
 
-    def run(self, console: Console, track: Callable[[dict[str, Any]], None]) -> None:
+    def run(self, console: Console, tracker: Tracker) -> None:
         """Train what is left. Interrupted (after a checkpoint) on Ctrl-C or SIGTERM; Diverged if the loss is not finite."""
         train, progress = self.config.train, self.progress
         self.record.write_metrics(progress.history)
-        self.meter = Meter(self.device, progress.sums)
+        self.meter = Meter(self.task.measures, self.device, progress.sums)
         done = self.steps_done
         self.saved = time.monotonic()
         with Interrupt() as interrupt, Display(console, self.record.identity.title, self.steps, done) as display:
             self.shown = (time.monotonic(), progress.images)
             while progress.epoch < train.epochs:
-                self.train_epoch(interrupt, display, track)
-                self.note({"split": "validation"} | self.evaluate(self.splits.validation), track)
+                self.train_epoch(interrupt, display, tracker)
+                self.note({"split": "validation"} | self.evaluate(self.splits.validation), tracker)
+                if self.task.draws_each_epoch:
+                    tracker.picture("samples", self.picture(self.splits.validation), progress.history[-1]["step"])
                 self.end_epoch(display)
                 if interrupt.number is not None:
                     self.save()
                     raise Interrupted(interrupt.number)
 
-    def train_epoch(self, interrupt: Interrupt, display: Display, track: Callable[[dict[str, Any]], None]) -> None:
+    def train_epoch(self, interrupt: Interrupt, display: Display, tracker: Tracker) -> None:
         """The steps that are left of an epoch."""
         train, progress = self.config.train, self.progress
         loader = train_loader(
@@ -159,8 +170,8 @@ class Trainer:
                 self.check_losses()
                 self.show(step + 1, display)
                 lr = self.optimizer.param_groups[0]["lr"]
-                self.note({"split": "train", **self.meter.means(), "lr": lr}, track)
-                self.meter = Meter(self.device)
+                self.note({"split": "train", **self.meter.means(), "lr": lr}, tracker)
+                self.meter = Meter(self.task.measures, self.device)
             if interrupt.number is not None:
                 self.save()
                 raise Interrupted(interrupt.number)
@@ -176,14 +187,11 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         layout = torch.channels_last if self.config.train.channels_last else torch.contiguous_format
         for images, labels in batches:
-            images, targets = images.contiguous(memory_format=layout), labels
-            if self.mixing and len(images) % 2 == 0:
-                images, targets = self.mixing(images, labels)
+            images = images.contiguous(memory_format=layout)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.amp):
-                logits = self.forward(images)
-            loss = self.loss(logits.float(), targets)
+                loss, sums = self.task.loss(self.forward, images, labels)
             (loss / len(batches)).backward()
-            self.meter.add(loss, logits, labels)
+            self.meter.add(len(images), sums)
             self.losses.append((step, loss.detach()))
             self.progress.images += len(images)
         self.optimizer.step()
@@ -195,9 +203,8 @@ class Trainer:
         now, images = time.monotonic(), self.progress.images
         speed = (images - self.shown[1]) / max(now - self.shown[0], 1e-9)
         self.shown = (now, images)
-        means = self.meter.means()
         epoch = f"{self.progress.epoch + 1}/{self.config.train.epochs}"
-        display.step(step, epoch, means["loss"], means["top1"], speed)
+        display.step(step, epoch, self.task.summary(self.meter.means()), speed)
 
     def end_epoch(self, display: Display) -> None:
         """Count the epoch; the checkpoint after it holds its validation too."""
@@ -205,33 +212,32 @@ class Trainer:
         self.progress.epoch, self.progress.step, self.progress.batches = self.progress.epoch + 1, 0, 0
         self.shown = (time.monotonic(), self.progress.images)
         epoch = f"epoch {self.progress.epoch}/{self.config.train.epochs}"
-        display.line(f"{epoch}  validation top-1 {last['top1']:.1f} %  loss {last['loss']:.3f}")
-        self.record.log(f"{epoch} validation top-1 {last['top1']:.2f} loss {last['loss']:.4f}")
+        display.line(f"{epoch}  validation  {self.task.summary(last)}")
+        self.record.log(f"{epoch} validation {self.task.summary(last)}")
         if time.monotonic() - self.saved > 1 or self.progress.epoch == self.config.train.epochs:
             self.save()
             self.saved = time.monotonic()
 
-    def evaluate(self, dataset: Samples) -> dict[str, float]:
-        """Loss, top-1 and top-5 of the evaluated weights on a split."""
+    def evaluate(self, dataset: Samples) -> dict[str, Any]:
+        """The task's measures of the evaluated weights on a split."""
         loader = eval_loader(dataset, self.config.data, batch=self.config.train.micro_batch, device=self.device)
-        means = evaluate(self.best, loader, self.device, self.config.train.amp)
+        means: dict[str, Any] = dict(self.task.evaluate(self.best, loader, dataset))
         self.progress.skipped = sorted({*self.progress.skipped, *loader.skipped})
         return means
 
-    @torch.no_grad()
-    def predictions(self, dataset: Samples, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The first images (normalised), their labels and the classes predicted for them, on the CPU."""
-        loader = eval_loader(dataset, self.config.data, batch=count, device=self.device)
-        images, labels = next(iter(loader))
-        return images.cpu(), labels.cpu(), self.best.eval()(images).argmax(1).cpu()
+    def picture(self, dataset: Samples) -> Path:
+        """The path of samples.png: a sheet of the first images of a split, and what the evaluated weights make of them."""
+        path = self.record.path("samples.png")
+        self.task.picture(self.best, dataset, path, self.device)
+        return path
 
-    def note(self, values: dict[str, Any], track: Callable[[dict[str, Any]], None]) -> None:
+    def note(self, values: dict[str, Any], tracker: Tracker) -> None:
         """A line of metrics: to the history, to metrics.jsonl and to the tracker."""
         step = self.steps_done
         line = {"split": values.pop("split"), "epoch": self.progress.epoch + 1, "step": step, **values}
         self.progress.history.append(line)
         self.record.add_metrics(line)
-        track(line)
+        tracker.log(line)
 
 
 def require_device(name: str) -> torch.device:

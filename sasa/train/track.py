@@ -24,8 +24,8 @@ class Tracker(Protocol):
     def log(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl."""
 
-    def picture(self, name: str, path: Path) -> None:
-        """A PNG file."""
+    def picture(self, name: str, path: Path, step: int | None = None) -> None:
+        """A PNG file, of a step or of the run's end."""
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         """A table of results."""
@@ -44,7 +44,7 @@ class NoTracker:
 
     def log(self, line: dict[str, Any]) -> None: ...
 
-    def picture(self, name: str, path: Path) -> None: ...
+    def picture(self, name: str, path: Path, step: int | None = None) -> None: ...
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None: ...
 
@@ -94,8 +94,8 @@ class WandbTracker:
         }
         self.run.log({**values, "epoch": line["epoch"]}, step=line["step"])
 
-    def picture(self, name: str, path: Path) -> None:
-        self.run.log({name: self.wandb.Image(str(path))})
+    def picture(self, name: str, path: Path, step: int | None = None) -> None:
+        self.run.log({name: self.wandb.Image(str(path))}, step=step)
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         self.run.log({name: self.wandb.Table(columns=list(columns), data=rows)})
@@ -126,8 +126,8 @@ class Forgiving:
     def log(self, line: dict[str, Any]) -> None:
         self._try(lambda: self.tracker.log(line))
 
-    def picture(self, name: str, path: Path) -> None:
-        self._try(lambda: self.tracker.picture(name, path))
+    def picture(self, name: str, path: Path, step: int | None = None) -> None:
+        self._try(lambda: self.tracker.picture(name, path, step))
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         self._try(lambda: self.tracker.table(name, columns, rows))

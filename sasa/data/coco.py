@@ -1,0 +1,137 @@
+"""Sets in COCO's format: a folder of images and a file of annotations."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sasa.config.schema import Data
+from sasa.data.boxes import Annotations, Boxed, BoxView
+from sasa.data.root import existing_root, listing
+from sasa.errors import InputError
+
+
+class Coco(Boxed):
+    """Image files by the names of an annotation file."""
+
+    def __init__(
+        self, folder: Path, files: list[str], annotations: Annotations, classes: list[str], view: BoxView
+    ) -> None:
+        super().__init__(annotations, classes, view)
+        self.folder, self.files = folder, files
+
+    def open(self, index: int) -> Image.Image:
+        return Image.open(self.folder / self.files[index])
+
+    def name(self, index: int) -> str:
+        return str(self.folder / self.files[index])
+
+
+def open_coco(config: Data, split: str, field: str) -> Coco:
+    """One split: images in data.root/split, boxes in the file that data.<field> names; InputError says what is wrong."""
+    root = existing_root(config)
+    annotations = getattr(config, field)
+    if annotations is None:
+        raise InputError(
+            f"data.{field}=null, but data.reader=coco reads boxes from a file: give one in COCO's format, below data.root"
+        )
+    folder, path = root / split, root / annotations
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is not a folder: data.reader=coco expects the images in data.root/{split}, and data.root has "
+            f"{listing(root)}; correct data.root, data.train_split or data.test_split"
+        )
+    content = read_annotations(path, field)
+    labels, classes = number_classes(content["categories"], config.classes, path)
+    found = arrange(content, labels, path)
+    files = [str(image.get("file_name")) for image in content["images"]]
+    present = set(os.listdir(folder))
+    missing = [name for name in files if name not in present and not (folder / name).is_file()]
+    if missing and not config.skip_broken:
+        raise InputError(
+            f"{folder} lacks {len(missing)} of the {len(files)} images that {path} names, such as {missing[0]}: "
+            "add them, or set data.skip_broken=true to leave such images out"
+        )
+    return Coco(folder, files, found, classes, BoxView(config.size, config.jitter, config.augment))
+
+
+def read_annotations(path: Path, field: str) -> dict[str, Any]:
+    """The content of an annotation file."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: correct data.root or data.{field}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error}): data.{field} is a JSON file in COCO's format") from error
+    for name in ("images", "annotations", "categories"):
+        items = content.get(name) if isinstance(content, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise InputError(
+                f"{path} has no list of {name}: data.{field} is a file in COCO's format (instances_*.json)"
+            )
+    if not content["images"]:
+        raise InputError(f"{path} names no image: data.{field} needs at least one")
+    return content
+
+
+def number_classes(categories: list[dict[str, Any]], classes: int, path: Path) -> tuple[dict[int, int], list[str]]:
+    """Class of each category number, and names by class.
+
+    Category n is class n - 1 where all numbers are from 1 to data.classes, as with COCO's 90; otherwise classes are
+    in the order of the numbers.
+    """
+    names = {item.get("id"): str(item.get("name")) for item in categories}
+    if not all(isinstance(number, int) for number in names) or not names:
+        raise InputError(f"{path} has categories without a number, or none: each needs a whole number as its id")
+    if min(names) >= 1 and max(names) <= classes:  # type: ignore[type-var, operator]
+        by_class = [names.get(number, f"({number})") for number in range(1, classes + 1)]
+        return {number: number - 1 for number in names}, by_class  # type: ignore[misc, operator]
+    if len(names) != classes:
+        raise InputError(
+            f"data.classes={classes}, but {path} has {len(names)} categories: set data.classes={len(names)}"
+        )
+    ordered = sorted(names)  # type: ignore[type-var]
+    return {number: label for label, number in enumerate(ordered)}, [names[number] for number in ordered]  # type: ignore[misc]
+
+
+def arrange(content: dict[str, Any], labels: dict[int, int], path: Path) -> Annotations:
+    """The boxes by image, in the order of the file."""
+    sizes: list[tuple[Any, Any]] = []
+    places: dict[Any, int] = {}
+    for image in content["images"]:
+        size = (image.get("height"), image.get("width"))
+        if not all(isinstance(side, int) and side > 0 for side in size):
+            raise InputError(f"{path}: image {image.get('id')} has no height and width in pixels: add them")
+        places[image.get("id")] = len(sizes)
+        sizes.append(size)
+    rows = []
+    for item in content["annotations"]:
+        what = f"{path}: annotation {item.get('id')}"
+        if item.get("image_id") not in places:
+            raise InputError(f"{what} is of image {item.get('image_id')}, which the file does not name: remove it")
+        if item.get("category_id") not in labels:
+            raise InputError(
+                f"{what} is of category {item.get('category_id')}, which the file does not name: remove it"
+            )
+        try:
+            x, y, width, height = (float(value) for value in item["bbox"])
+            area = float(item.get("area", width * height))
+        except (KeyError, TypeError, ValueError):
+            x = float("nan")
+        if not np.isfinite(x) or not np.isfinite([x, y, width, height, area]).all():
+            raise InputError(f"{what} has bbox {item.get('bbox')}: expected four numbers, x, y, width and height")
+        label, crowd = labels[item["category_id"]], bool(item.get("iscrowd"))
+        rows.append((places[item["image_id"]], x, y, width, height, label, area, crowd))
+    rows.sort(key=lambda row: row[0])  # stable: within an image they stay in the order of the file
+    table = np.array(rows, np.float64).reshape(-1, 8)
+    return Annotations(
+        sizes=np.array(sizes, np.int64),
+        starts=np.searchsorted(table[:, 0], np.arange(len(sizes) + 1)),
+        boxes=table[:, 1:5],
+        labels=table[:, 5].astype(np.int64),
+        areas=table[:, 6],
+        crowd=table[:, 7] > 0,
+    )

@@ -1,0 +1,149 @@
+"""RetinaNet of Section 4.2: torchvision's, around our backbones, with convolution or attention in FPN and heads."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import (
+    RetinaNetClassificationHead,
+    RetinaNetHead,
+    RetinaNetRegressionHead,
+)
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from sasa.models.resnet import ResNet
+from sasa.nn.attention import AttentionOptions, LocalAttention
+from sasa.nn.bottleneck import spatial
+
+STRIDES = (8, 16, 32, 64, 128)  # of the pyramid's levels P3 to P7
+OCTAVES = (1.0, 2**0.5)  # sizes of the anchors of a level; with three ratios, 6 anchors a location
+RATIOS = (0.5, 1.0, 2.0)
+ANCHORS = len(OCTAVES) * len(RATIOS)
+DETECTIONS = 100  # an image, as COCO's evaluation counts them
+PRIOR = 0.01  # probability of every class at the start (the focal loss's)
+BETA = 1 / 9  # where smooth L1 turns from squares to absolute values
+STD = 0.01  # of the heads' weights at the start, in attention of W_V; narrower heads keep the gain of 256 channels
+
+
+def retinanet(
+    backbone: ResNet, primitive: str, channels: int, classes: int, size: int, anchor: float, options: AttentionOptions
+) -> RetinaNet:
+    """RetinaNet for normalised size x size images: in training losses by name, else boxes, labels and scores an image.
+
+    primitive says what every 3x3 of FPN and heads is; anchor is the side of a level's smallest anchor over its stride.
+    """
+    levels = backbone.feature_info[2:]
+    pyramid = BackboneWithFPN(
+        backbone,
+        {level["module"]: level["module"] for level in levels},
+        [level["num_chs"] for level in levels],
+        channels,
+        extra_blocks=LastLevelP6P7(channels, channels),
+    )
+    head = RetinaNetHead(channels, ANCHORS, classes)
+    head.classification_head = ClassHead(channels, ANCHORS, classes, prior_probability=PRIOR)
+    head.regression_head = BoxHead(channels, ANCHORS)
+    for layer in head.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=deviation(channels))
+    if primitive == "attention":
+        attend(pyramid, head, channels, classes, options)
+    sizes = tuple(tuple(anchor * stride * octave for octave in OCTAVES) for stride in STRIDES)
+    return RetinaNet(
+        pyramid,
+        classes,
+        min_size=size,
+        max_size=size,
+        image_mean=[0.0, 0.0, 0.0],  # the images come normalised and of one size
+        image_std=[1.0, 1.0, 1.0],
+        anchor_generator=Anchors(sizes, (RATIOS,) * len(sizes)),
+        head=head,
+        detections_per_img=DETECTIONS,
+        _skip_resize=True,
+    )
+
+
+def attend(
+    pyramid: BackboneWithFPN, head: RetinaNetHead, channels: int, classes: int, options: AttentionOptions
+) -> None:
+    """Put attention in the place of every 3x3 convolution of FPN and heads.
+
+    A pointwise convolution that mixes the attention heads stands at the end of the class and of the box tower, and after
+    each attention layer of the FPN. (The text has those of the towers; the FLOPs fit best with those of the FPN, too.)
+    """
+    fpn = pyramid.fpn
+    for index in range(len(fpn.layer_blocks)):
+        fpn.layer_blocks[index] = mixed(channels, 1, options)
+    fpn.extra_blocks.p6, fpn.extra_blocks.p7 = mixed(channels, 2, options), mixed(channels, 2, options)
+    for part, name, outputs, bias in (
+        (head.classification_head, "cls_logits", ANCHORS * classes, -math.log((1 - PRIOR) / PRIOR)),
+        (head.regression_head, "bbox_reg", ANCHORS * 4, 0.0),
+    ):
+        tower = [nn.Sequential(small_values(channels, options), nn.ReLU()) for _ in range(4)]
+        part.conv = nn.Sequential(*tower, nn.Conv2d(channels, channels, 1), nn.ReLU())
+        prediction = nn.Conv2d(channels, outputs, 1)
+        nn.init.normal_(prediction.weight, std=deviation(channels))
+        nn.init.constant_(prediction.bias, bias)  # type: ignore[arg-type]
+        setattr(part, name, nn.Sequential(small_values(channels, options), prediction))
+
+
+def mixed(channels: int, stride: int, options: AttentionOptions) -> nn.Sequential:
+    """Attention, where the convolution strides a 2x2 average pool, and a pointwise convolution."""
+    return nn.Sequential(spatial("attention", channels, channels, stride, options), nn.Conv2d(channels, channels, 1))
+
+
+def small_values(channels: int, options: AttentionOptions) -> LocalAttention:
+    """An attention layer of a head: W_V starts from a normal distribution, of standard deviation 0.01 at 256 channels."""
+    layer = LocalAttention(channels, channels, options)
+    nn.init.normal_(layer.value.weight, std=deviation(channels))
+    return layer
+
+
+def deviation(channels: int) -> float:
+    """Standard deviation of a head's weights at the start."""
+    return STD * math.sqrt(256 / channels)
+
+
+class ClassHead(RetinaNetClassificationHead):
+    """torchvision's class head; its logits are float32, so that the losses are, too."""
+
+    def forward(self, x: list[Tensor]) -> Tensor:
+        return super().forward(x).float()
+
+
+class BoxHead(RetinaNetRegressionHead):
+    """torchvision's box head with float32 outputs and RetinaNet's smooth L1 (torchvision's is plain L1)."""
+
+    def forward(self, x: list[Tensor]) -> Tensor:
+        return super().forward(x).float()
+
+    def compute_loss(
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: Mapping[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> Tensor:
+        losses = []
+        for target, output, boxes, matched in zip(
+            targets, head_outputs["bbox_regression"], anchors, matched_idxs, strict=True
+        ):
+            found = torch.where(matched >= 0)[0]
+            wanted = self.box_coder.encode_single(target["boxes"][matched[found]], boxes[found])
+            loss = F.smooth_l1_loss(output[found], wanted, reduction="sum", beta=BETA)
+            losses.append(loss / max(1, len(found)))
+        return torch.stack(losses).mean()
+
+
+class Anchors(AnchorGenerator):
+    """torchvision's anchors, in float32 whatever the maps are in: bfloat16 has too few digits for pixels."""
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        zero = torch.zeros((), device=feature_maps[0].device)
+        return super().forward(image_list, [zero.expand(x.shape) for x in feature_maps])

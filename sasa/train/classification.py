@@ -1,0 +1,84 @@
+"""What classification brings to the loop: loss, evaluation and pictures."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sasa.config.schema import Config
+from sasa.data.build import Splits, eval_loader
+from sasa.data.samples import Samples
+from sasa.data.sheet import sheet
+from sasa.record import write_atomically
+from sasa.train.attention_maps import attention_maps, draw
+from sasa.train.metrics import Meter, hits
+from sasa.train.optim import mixing
+
+SHEET_IMAGES = 32
+ATTENTION_IMAGES = 2
+
+
+class Classification:
+    """Cross-entropy, top-1 and top-5."""
+
+    measures = ("loss", "top1", "top5")
+    draws_each_epoch = False  # detection does
+
+    def __init__(self, config: Config, splits: Splits) -> None:
+        train = config.train
+        self.config, self.splits = config, splits
+        self.mixing = mixing(train, config.data.classes)
+        self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=0.0 if self.mixing else train.label_smoothing)
+
+    def compiled(self, model: nn.Module) -> Callable[..., Any]:
+        """What to call in the place of the model."""
+        return torch.compile(model)
+
+    def loss(self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the sums of the measures over it."""
+        targets = labels
+        if self.mixing and len(images) % 2 == 0:
+            images, targets = self.mixing(images, labels)
+        logits = forward(images)
+        loss = self.cross_entropy(logits.float(), targets)
+        return loss, hits(loss, logits, labels)
+
+    @torch.no_grad()
+    def evaluate(
+        self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], samples: Samples
+    ) -> dict[str, float]:
+        """Mean cross-entropy, top-1 and top-5 (percent) of a model in evaluation mode."""
+        model.eval()
+        meter = None
+        for images, labels in batches:
+            meter = meter or Meter(self.measures, images.device)
+            images = images.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.train.amp):
+                logits = model(images).float()
+            meter.add(len(labels), hits(F.cross_entropy(logits, labels), logits, labels))
+        assert meter is not None
+        return meter.means()
+
+    @torch.no_grad()
+    def picture(self, model: nn.Module, samples: Samples, path: Path, device: torch.device) -> None:
+        """Save the first images with their classes and the predicted ones; beside it, what attention looks at."""
+        data = self.config.data
+        images, labels = next(iter(eval_loader(samples, data, batch=SHEET_IMAGES, device=device)))
+        found = model.eval()(images).argmax(1)
+        names, labels, found = self.splits.classes, labels.cpu(), found.cpu()
+        sheet(images.cpu(), labels, found, names, path, mean=data.mean, std=data.std)
+        maps = attention_maps(model, images[:ATTENTION_IMAGES])
+        if maps:
+            titles = [f"{names[int(a)]}, taken for {names[int(b)]}" for a, b in zip(labels, found, strict=True)]
+            kept = images[:ATTENTION_IMAGES].cpu()
+            drawn = draw(maps, kept, titles[:ATTENTION_IMAGES], data.mean, data.std)
+            write_atomically(path.with_name("attention.json"), json.dumps(drawn.record).encode())
+            drawn.picture.save(path.with_name("attention.png"), format="PNG", optimize=True)
+
+    def summary(self, means: dict[str, float]) -> str:
+        """The measures that people look at."""
+        return f"loss {means['loss']:.3f}  top-1 {means['top1']:.1f} %"

@@ -1,0 +1,114 @@
+"""What detection brings to the loop: losses, evaluation and pictures (Section 4.2)."""
+
+import csv
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sasa.config.schema import Config
+from sasa.data.boxes import PADDING, Boxed
+from sasa.data.build import Splits, eval_loader
+from sasa.data.samples import Samples
+from sasa.data.sheet import Found, box_sheet
+from sasa.train.average_precision import Numbers, average_precision
+
+SHEET_IMAGES = 16
+SHOWN = 0.4  # score from which a detection is drawn
+
+
+class Detection:
+    """Focal loss and smooth L1, and COCO's average precision."""
+
+    measures = ("loss", "class_loss", "box_loss")
+    draws_each_epoch = True
+
+    def __init__(self, config: Config, splits: Splits) -> None:
+        self.config, self.splits = config, splits
+        self.by_class: dict[str, Numbers] = {}  # of the last evaluation
+
+    def compiled(self, model: nn.Module) -> Callable[..., Any]:
+        """What to call in the place of the model: matching boxes has other shapes at each step, so it is left as it is."""
+        model.get_submodule("backbone").compile()
+        model.get_submodule("head").compile()
+        return model
+
+    def loss(self, forward: Callable[..., Any], images: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the sums of the measures over it."""
+        targets = []
+        for rows in objects:
+            rows = rows[rows[:, 4] != PADDING]
+            targets.append({"boxes": rows[:, :4], "labels": rows[:, 4].long()})
+        losses = forward(list(images), targets)
+        parts = torch.stack([losses["classification"], losses["bbox_regression"]])
+        return parts.sum(), torch.cat([parts.sum(0, keepdim=True), parts]).detach().double() * len(images)
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], samples: Samples) -> Numbers:
+        """COCO's AP (percent) of a model in evaluation mode; images that cannot be read are left out."""
+        rows: list[np.ndarray] = [np.empty((0, 7))]
+        read: list[int] = []
+        for images, numbers in batches:
+            read += numbers.tolist()
+            for number, found in zip(numbers.tolist(), self.detect(model, images, numbers, samples), strict=True):
+                corners = found.boxes
+                sides = corners[:, 2:] - corners[:, :2]
+                image = np.full(len(corners), number + 1)
+                rows.append(np.column_stack([image, corners[:, :2], sides, found.scores, found.labels + 1]))
+        truth = source(samples).annotations.truth(np.array(read), self.splits.classes)
+        means, self.by_class = average_precision(truth, np.concatenate(rows))
+        return means
+
+    def detect(self, model: nn.Module, images: Tensor, numbers: Tensor, samples: Samples) -> list[Found]:
+        """What a model finds in whole images, in pixels of the pictures as they are kept."""
+        boxed = source(samples)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.train.amp):
+            predictions = model.eval()(list(images))
+        found = []
+        for number, prediction in zip(numbers.tolist(), predictions, strict=True):
+            height, width = boxed.annotations.sizes[number].tolist()
+            seen_height, seen_width = boxed.view.whole_size(height, width)
+            boxes, scores, labels = (prediction[name].cpu().double().numpy() for name in ("boxes", "scores", "labels"))
+            boxes = boxes * np.tile([width / seen_width, height / seen_height], 2)
+            boxes = boxes.clip(0, np.tile([width, height], 2))
+            use = (boxes[:, 2:] > boxes[:, :2]).all(1)  # what lies beside the picture has no area left
+            found.append(Found(boxes[use], labels[use].astype(np.int64), scores[use]))
+        return found
+
+    @torch.no_grad()
+    def picture(self, model: nn.Module, samples: Samples, path: Path, device: torch.device) -> None:
+        """Save the first images with the true boxes and those found; by_class.csv beside it has the APs of the classes."""
+        data, boxed = self.config.data, source(samples)
+        images, numbers = next(iter(eval_loader(samples, data, batch=SHEET_IMAGES, device=device)))
+        found = [
+            Found(
+                item.boxes[item.scores >= SHOWN], item.labels[item.scores >= SHOWN], item.scores[item.scores >= SHOWN]
+            )
+            for item in self.detect(model, images, numbers, samples)
+        ]
+        true = [boxed.annotations.objects(number)[0].numpy() for number in numbers.tolist()]
+        pictures = [boxed.decode(number) for number in numbers.tolist()]
+        box_sheet(pictures, true, found, self.splits.classes, path)
+        with path.with_name("by_class.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["class", "ap", "ap50", "ap75"])
+            for name, numbers_of_class in self.by_class.items():
+                writer.writerow([name, *(f"{numbers_of_class[measure]:.2f}" for measure in ("ap", "ap50", "ap75"))])
+
+    def summary(self, means: dict[str, Any]) -> str:
+        """The measures that people look at."""
+        if "loss" in means:
+            return f"loss {means['loss']:.3f}"
+        return "  ".join(f"{name} {0.0 if means[key] is None else means[key]:.1f}" for name, key in SHORT.items())
+
+
+SHORT = {"AP": "ap", "AP50": "ap50", "AP75": "ap75"}
+
+
+def source(samples: Samples) -> Boxed:
+    """The images with boxes behind samples."""
+    assert isinstance(samples.source, Boxed)
+    return samples.source

@@ -1,0 +1,84 @@
+"""Weights of a finished run, or of torchvision's file, for the backbone of a detector."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sasa.config.schema import Config, StemKind
+from sasa.errors import InputError
+from sasa.models.resnet import from_torchvision
+from sasa.record import differences, read_json
+from sasa.train import checkpoint
+from sasa.weights import find_weights
+
+NETWORK = ("backbone", "layers", "stem", "extent", "position", "logits", "attention")  # the last four make attention
+
+
+def load_backbone(detector: nn.Module, config: Config) -> str:
+    """Load what backbone.weights names into the stem and the layer groups of a detector; returns the file's name.
+
+    InputError where it is of another network.
+    """
+    body = detector.get_submodule("backbone.body")
+    path = find_weights(config)
+    if path.name == "checkpoint.pt":
+        state = checkpoint.load(path)
+        made_by = (read_json(path.with_name("config.json")) or {}).get("config") or {}
+        check_network(made_by, config)
+        weights = state["average"] or state["model"]
+    else:
+        weights = from_torchvision(read_file(path))
+    wanted = body.state_dict()
+    given = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    wrong = [name for name in sorted({*wanted, *given}) if shape(wanted, name) != shape(given, name)]
+    if wrong:
+        name = wrong[0]
+        raise InputError(
+            f"backbone.weights={config.backbone.weights} is of another network: {len(wrong)} of its weights do not fit, "
+            f"such as {name}, which is {shape(given, name)} there and {shape(wanted, name)} here. Give the weights of "
+            "this backbone, choose the row that they are of, or set backbone.weights=null"
+        )
+    body.load_state_dict(given)
+    return str(path)
+
+
+def check_network(made_by: Mapping[str, Any], config: Config) -> None:
+    """Raise InputError where the configuration of the run of the weights makes another backbone than this one."""
+    here, there = asdict(config), dict(made_by)
+    for plain in (here, there):
+        if "scale" in plain and "backbone" in plain:
+            width = plain["backbone"]["width"] * plain["scale"]["width"]
+            plain["backbone"] = {"depth": plain["backbone"]["depth"], "width, with that of the scale": width}
+    convolution = "attention" not in config.layers.groups and config.stem.kind is StemKind.conv
+    names = NETWORK[:3] if convolution else NETWORK
+    before, after = ({name: plain.get(name) for name in names} for plain in (there, here))
+    changes = list(differences(before, after)) if made_by else []
+    if changes:
+        raise InputError(
+            f"backbone.weights={config.backbone.weights} is of another network ({', '.join(changes)}). "
+            "Give the weights of this backbone, choose the row that they are of, or set backbone.weights=null"
+        )
+
+
+def read_file(path: Any) -> dict[str, Tensor]:
+    """The tensors of a file such as torchvision's resnet50-*.pth."""
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is none
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"backbone.weights={path} cannot be read as weights ({reason}): give torchvision's file"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise InputError(
+            f"backbone.weights={path} holds no tensors by name: give torchvision's file, or a finished run"
+        )
+    return weights
+
+
+def shape(weights: Mapping[str, Tensor], name: str) -> str:
+    """The shape of a weight, or that it is missing."""
+    return "x".join(map(str, weights[name].shape)) or "a number" if name in weights else "missing"

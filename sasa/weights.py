@@ -1,0 +1,51 @@
+"""Where a detector's backbone starts: a finished classification run of ours, or torchvision's file of weights."""
+
+import hashlib
+from pathlib import Path
+
+from sasa.config.schema import Config
+from sasa.errors import InputError
+
+
+def find_weights(config: Config) -> Path:
+    """The file that backbone.weights names: itself, or the checkpoint of a run's folder, here or below outputs/.
+
+    A row's folder, such as table1/full_50, stands for the one run in it; InputError names them where there are several.
+    """
+    given = str(config.backbone.weights)
+    places = [Path(given).expanduser(), Path(config.output) / given]
+    for place in places:
+        if place.is_file():
+            return place
+        if (place / "checkpoint.pt").is_file():
+            return finished(place)
+    found = sorted({path.parent for place in places for path in place.glob("*/checkpoint.pt")})
+    if len(found) == 1:
+        return finished(found[0])
+    if found:
+        names = ", ".join(str(folder) for folder in found)
+        raise InputError(f"backbone.weights={given} has {len(found)} runs: name one of them, as in {names}")
+    raise InputError(
+        f"backbone.weights={given}: there is no such file and no run there or in {places[1]}: give a finished "
+        "classification run (train one, as in python run.py table1=full_50), torchvision's file of weights, or null"
+    )
+
+
+def finished(folder: Path) -> Path:
+    """The checkpoint of a run that has come to its end."""
+    from sasa.record import read_json
+
+    status = (read_json(folder / "result.json") or {}).get("status")
+    if status != "finished":
+        raise InputError(
+            f"backbone.weights: the run in {folder} is not finished ({status}): finish it, or give another"
+        )
+    return folder / "checkpoint.pt"
+
+
+def fingerprint(path: Path) -> str:
+    """What a run's key holds of its weights: the key of the run that they are of, or a hash of the file."""
+    from sasa.record import read_json
+
+    key = (read_json(path.with_name("config.json")) or {}).get("key") if path.name == "checkpoint.pt" else None
+    return str(key) if key else hashlib.sha256(path.read_bytes()).hexdigest()[:16]

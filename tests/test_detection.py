@@ -1,0 +1,434 @@
+"""Detection: costs, boxes in and out, losses, training to an AP, resumption, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from sasa import job
+from sasa.config import compose
+from sasa.config.schema import Augment, Config
+from sasa.cost import at_paper_size, cost
+from sasa.data.boxes import PADDING, Annotations, BoxView
+from sasa.data.build import eval_loader, splits, train_loader
+from sasa.data.coco import Coco
+from sasa.errors import InputError
+from sasa.models.build import detector
+from sasa.record import Identity, key_of
+from sasa.report.paper import TABLES
+from sasa.train.average_precision import average_precision
+from sasa.train.detection import Detection
+
+ROOT = Path(__file__).parents[1]
+COCO128 = Path(os.environ.get("SASA_COCO128", ROOT.parent / "shared" / "data" / "coco128"))
+ROWS = ("conv_baseline", "conv_conv_stem", "conv_full", "attention_conv_stem", "attention_full")
+TINY = ["tracker=none", "scale.width=0.125", "backbone=resnet26", "attention.heads=1", "attention.stem_heads=1",
+        "data.size=64", "data.train_images=24", "data.test_images=8", "train.batch=4", "train.micro_batch=2",
+        "train.epochs=2", "train.warmup_epochs=0"]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_to_hydra() -> None:
+    compose.register()
+
+
+def row(name: str, *overrides: str) -> Config:
+    return compose.compose_row([f"table2={name}", *overrides])
+
+
+def train(config: Config, name: str = "conv_baseline") -> dict[str, Any]:
+    """Run a configuration to its result."""
+    return job.run(config, Identity("table2", name, (), "test"), Console(quiet=True))[0]
+
+
+# The networks
+
+
+@pytest.mark.parametrize(
+    ("name", "flops", "params"),
+    [
+        ("conv_baseline", 182_328_985_600, 33_397_364),
+        ("conv_conv_stem", 172_434_688_000, 25_878_964),
+        ("conv_full", 174_177_953_792, 25_871_924),
+        ("attention_conv_stem", 109_691_776_000, 20_489_396),
+        ("attention_full", 111_435_041_792, 20_482_356),
+    ],
+)
+def test_costs(name: str, flops: int, params: int) -> None:
+    """To the digit as they were, FLOPs within 1 % (convolution) and 2 % (attention) of the paper's."""
+    counted = cost(at_paper_size(row(name)))
+    assert counted == {"flops": flops, "params": params}
+    published = next(row for row in TABLES["table2"].rows if row.name == name)
+    assert published.flops is not None
+    assert published.params is not None
+    convolution = name.startswith("conv_")
+    assert abs(flops / 1e9 / published.flops - 1) < (0.01 if convolution else 0.02)
+    if convolution:
+        assert abs(params / 1e6 / published.params - 1) < 0.01
+
+
+def test_a_row_differs_by_task_heads_and_backbone_alone() -> None:
+    keys = {key_of(row(name)) for name in ROWS}
+    assert len(keys) == 5
+    assert {row(name).data.name for name in ROWS} == {"shapes"}
+    assert {row(name, "scale=coco").train.lr for name in ROWS} == {0.12}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_losses_and_their_gradients(name: str) -> None:
+    config = row(name, *TINY)
+    torch.manual_seed(0)
+    model = detector(config).train()
+    objects = torch.tensor([[[8.0, 8, 24, 24, 2]], [[PADDING] * 5]])  # the second image has none
+    loss, sums = Detection(config, None).loss(model, torch.randn(2, 3, 64, 64), objects)  # type: ignore[arg-type]
+    with torch.autocast("cpu", torch.bfloat16):
+        rough, _ = Detection(config, None).loss(model, torch.randn(2, 3, 64, 64), objects)  # type: ignore[arg-type]
+    assert rough.dtype == torch.float32
+    assert rough.item() == pytest.approx(loss.item(), rel=0.05)
+    loss.backward()
+    assert sums[0].item() == pytest.approx(2 * loss.item())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    probability = model.eval().head.classification_head(list(model.backbone(torch.randn(1, 3, 64, 64)).values()))
+    assert probability.sigmoid().mean().item() == pytest.approx(0.01, rel=0.5)
+
+
+def test_attention_stands_in_every_place() -> None:
+    def layers(name: str) -> tuple[int, int]:
+        model = detector(row(name))
+        parts = [*model.backbone.fpn.modules(), *model.head.modules()]
+        wide = [part for part in parts if isinstance(part, torch.nn.Conv2d) and part.kernel_size == (3, 3)]
+        return len(wide), len([part for part in parts if type(part).__name__ == "LocalAttention"])
+
+    assert layers("conv_full") == (15, 0)
+    assert layers("attention_full") == (0, 15)
+    head = detector(row("attention_full", "scale.width=1")).head
+    assert head.classification_head.conv[0][0].value.weight.std().item() == pytest.approx(0.01, rel=0.05)
+
+
+# Data
+
+
+def test_batches_do_not_depend_on_workers_or_on_where_the_epoch_starts() -> None:
+    config = replace(row("conv_full", *TINY).data, size=32)
+    parts = splits(config, boxes=True)
+
+    def read(workers: int, start: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        data = replace(config, workers=workers)
+        return list(train_loader(parts, data, seed=1, epoch=2, batch=4, start_batch=start, device="cpu"))
+
+    whole = read(0, 0)
+    for workers, start in ((2, 0), (0, 2), (2, 3)):
+        other = read(workers, start)
+        assert len(other) == len(whole) - start
+        for one, two in zip(whole[start:], other, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def white_square(size: tuple[int, int], box: tuple[int, int, int, int]) -> torch.Tensor:
+    picture = torch.zeros(3, *size, dtype=torch.uint8)
+    picture[:, box[1] : box[3], box[0] : box[2]] = 255
+    return picture
+
+
+@pytest.mark.parametrize("augment", list(Augment))
+def test_boxes_move_with_their_pixels(augment: Augment) -> None:
+    view, box = BoxView(96, 0.3, augment), (30, 40, 60, 90)
+    picture, moved = white_square((100, 140), box), set()
+    with torch.random.fork_rng(devices=[]):
+        for seed in range(40):
+            image, objects = view.random(picture, torch.tensor([box]).float(), torch.tensor([3]), seed)
+            assert image.shape == (3, 96, 96)
+            if not len(objects):
+                continue
+            rows, columns = (image[0] > 200).any(1).nonzero(), (image[0] > 200).any(0).nonzero()
+            found = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).flatten()
+            assert (objects[0, :4] - found).abs().max() <= 1.5
+            assert objects[0, 4] == 3
+            moved.add(tuple(found.tolist()))
+    assert len(moved) > 20 if augment is Augment.crop_flip else len(moved) == (2 if augment is Augment.flip else 1)
+
+
+def write_set(root: Path, change: Callable[[dict[str, Any]], object] = lambda content: None) -> Path:
+    """Three images: with a box, a crowd and a box of no area; without any; and of another shape. Change and write it."""
+    (root / "images").mkdir(parents=True)
+    for number, size in enumerate(((60, 40), (50, 50), (30, 70)), 1):
+        Image.new("RGB", size, (90 * number % 255, 80, 120)).save(root / "images" / f"{number}.jpg")
+    content: dict[str, Any] = {
+        "images": [
+            {"id": number, "file_name": f"{number}.jpg", "width": width, "height": height}
+            for number, (width, height) in enumerate(((60, 40), (50, 50), (30, 70)), 1)
+        ],
+        "annotations": [
+            {"id": 5, "image_id": 1, "category_id": 2, "bbox": [10, 10, 20, 20], "area": 400, "iscrowd": 0},
+            {"id": 6, "image_id": 1, "category_id": 2, "bbox": [0, 0, 60, 40], "area": 2400, "iscrowd": 1},
+            {"id": 7, "image_id": 1, "category_id": 2, "bbox": [5, 5, 0, 9], "area": 0, "iscrowd": 0},
+            {"id": 8, "image_id": 3, "category_id": 1, "bbox": [20, 60, 40, 40], "area": 1600, "iscrowd": 0},
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+    change(content)
+    (root / "boxes.json").write_text(json.dumps(content))
+    (root / "test.json").write_text(json.dumps(content))
+    return root
+
+
+SET = ["data=coco", "data.train_split=images", "data.test_split=images", "data.train_annotations=boxes.json",
+       "data.test_annotations=test.json", "data.classes=2", "data.size=64", "data.workers=0"]  # fmt: skip
+
+
+def coco_set(root: Path, *overrides: str) -> Config:
+    return row(
+        "conv_full", *TINY, "data.train_images=null", "data.test_images=null", *SET, f"data.root={root}", *overrides
+    )
+
+
+def test_crowds_empty_images_and_boxes_of_no_area(tmp_path: Path) -> None:
+    config = coco_set(write_set(tmp_path))
+    parts = splits(config.data, boxes=True)
+    source = parts.test.source
+    assert isinstance(source, Coco)
+    boxes, labels = source.annotations.objects(0)
+    assert (boxes.tolist(), labels.tolist()) == ([[10, 10, 30, 30]], [1])
+    assert source.annotations.objects(1)[0].shape == (0, 4)
+    assert source.annotations.objects(2)[0].tolist() == [[20, 60, 30, 70]]  # cut off at the border
+    truth = source.annotations.truth(np.arange(3), parts.classes)
+    assert [item["iscrowd"] for item in truth["annotations"]] == [0, 1, 0, 0]
+    batch = source.load([0, 1, 2], [1, 2, 3])
+    assert batch.labels.shape == (3, 1, 5)
+    assert (batch.labels[1] == PADDING).all()
+    images, numbers = next(iter(eval_loader(parts.test, config.data, batch=8, device="cpu")))
+    assert (images.shape, numbers.tolist()) == ((3, 3, 64, 64), [0, 1, 2])
+
+
+def test_a_set_in_cocos_format_trains(tmp_path: Path) -> None:
+    config = coco_set(write_set(tmp_path / "set"), f"output={tmp_path / 'out'}", "train.epochs=1", "train.batch=2")
+    result = train(config)
+    assert result["status"] == "finished"
+    assert set(result["accuracy"]["test"]) == {"ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"}
+    folder = next((tmp_path / "out").glob("table2/*/*"))
+    assert (folder / "samples.png").stat().st_size > 1000
+    assert (folder / "by_class.csv").read_text().startswith("class,ap,ap50,ap75\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["images"].append({"id": 9, "file_name": "gone.jpg", "width": 4, "height": 4}),
+         r"lacks 1 of the 4 images that .* names, such as gone\.jpg: .*data\.skip_broken=true"),
+        (lambda c: c.pop("categories"), r"has no list of categories"),
+        (lambda c: c["annotations"][0].update(image_id=77), r"annotation 5 is of image 77, which the file does not name"),
+        (lambda c: c["annotations"][0].update(category_id=3), r"annotation 5 is of category 3"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"annotation 5 has bbox \[1, 2, 3\]: expected four"),
+        (lambda c: c["categories"].append({"id": 40, "name": "cow"}), r"has 3 categories: set data\.classes=3"),
+        (lambda c: c["images"][0].pop("height"), r"image 1 has no height and width"),
+        (lambda c: c["images"].clear(), r"names no image"),
+    ],
+)  # fmt: skip
+def test_annotations_that_cannot_be_used(change: Callable[[Any], object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        splits(coco_set(write_set(tmp_path, change)).data, boxes=True)
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    root = write_set(tmp_path)
+    for override, message in (
+        ("data.train_annotations=gone.json", r"gone\.json does not exist"),
+        ("data.train_annotations=images/1.jpg", r"1\.jpg cannot be read .* JSON file"),
+        ("data.train_annotations=null", r"data\.train_annotations=null"),
+        ("data.train_split=gone", r"gone is not a folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            splits(coco_set(root, override).data, boxes=True)
+    (root / "images" / "2.jpg").write_bytes(b"no image")
+    config = coco_set(root).data
+    with pytest.raises(InputError, match=r"2\.jpg cannot be read as an image"):
+        list(eval_loader(splits(config, boxes=True).test, config, batch=2, device="cpu"))
+    (root / "images" / "2.jpg").unlink()
+    config = replace(config, skip_broken=True)
+    loader = eval_loader(splits(config, boxes=True).test, config, batch=8, device="cpu")
+    assert [numbers.tolist() for _, numbers in loader] == [[0, 2]]
+    assert len(loader.skipped) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["table2=conv_full", "scale=cifar10"], r"data\.reader=torch/cifar10 has no boxes"),
+        (["table1=full_50", "scale=coco"], r"data\.reader=coco has boxes, and task=classification"),
+        (["table1=full_50", "backbone.weights=x"], r"only task=detection starts from the weights"),
+        (["table2=conv_full", "train.mixup=0.1"], r"train\.mixup=0\.1: detection has none"),
+        (["table2=conv_fall"], r"no such row\. Did you mean conv_full"),
+        (["table2=conv_full", "heads=conv"], r"no such option\. Did you mean convolution"),
+    ],
+)
+def test_what_does_not_fit(overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compose.compose_row(overrides)
+
+
+def test_generated_images_have_five_kinds_of_parts() -> None:
+    with pytest.raises(InputError, match=r"data\.classes=8: .*set data\.classes=5"):
+        splits(row("conv_full", "data.classes=8").data, boxes=True)
+
+
+# Average precision
+
+
+def test_average_precision_is_that_of_pycocotools() -> None:
+    """Hand-made detections over crowds, an empty image, all sizes, near misses and false ones: the same to the bit."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    random = np.random.default_rng(0)
+    images, boxes_a_image = 12, 6
+    corner, side = (
+        random.uniform(0, 300, (images * boxes_a_image, 2)),
+        random.uniform(8, 200, (images * boxes_a_image, 2)),
+    )
+    annotations = Annotations(
+        sizes=np.full((images + 1, 2), 500),
+        starts=np.append(np.arange(images + 1) * boxes_a_image, images * boxes_a_image),
+        boxes=np.concatenate([corner, side], 1),
+        labels=random.integers(0, 3, len(corner)),
+        areas=side.prod(1) * 0.8,
+        crowd=random.uniform(size=len(corner)) < 0.1,
+    )
+    truth = annotations.truth(np.arange(images + 1), ["a", "b", "c", "d"])
+    rows = []
+    for item in truth["annotations"]:
+        for _ in range(3):
+            box = np.array(item["bbox"]) + random.normal(0, 4, 4)
+            category = item["category_id"] if random.uniform() < 0.8 else 1
+            rows.append([item["image_id"], *box, random.uniform(), category])
+    found, by_class = average_precision(truth, np.array(rows))
+
+    known = COCO()
+    known.dataset = truth
+    known.createIndex()
+    evaluation = COCOeval(known, known.loadRes(np.array(rows)), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert [value for value in found.values() if value is not None] == [100 * value for value in evaluation.stats[:6]]
+    assert set(by_class) == {"a", "b", "c"}
+    assert np.mean([numbers["ap"] for numbers in by_class.values()]) == pytest.approx(found["ap"])
+
+
+def test_average_precision_of_nothing() -> None:
+    annotations = Annotations(np.full((1, 2), 99), np.array([0, 1]), np.array([[1.0, 1, 9, 9]]), np.array([0]),
+                              np.array([81.0]), np.array([False]))  # fmt: skip
+    truth = annotations.truth(np.arange(1), ["a"])
+    nothing, _ = average_precision(truth, np.empty((0, 7)))
+    assert nothing == {"ap": 0, "ap50": 0, "ap75": 0, "ap_small": 0, "ap_medium": None, "ap_large": None}
+    whole, _ = average_precision(truth, np.array([[1, 1, 1, 9, 9, 0.9, 1]]))
+    assert whole["ap"] == pytest.approx(100)
+
+
+def test_detections_return_to_the_pixels_of_the_picture(tmp_path: Path) -> None:
+    config = coco_set(write_set(tmp_path))
+    parts = splits(config.data, boxes=True)
+
+    def model(images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        seen = torch.tensor([[20 * 64 / 70, 60 * 64 / 70, 40.0, 70 * 64 / 70], [50.0, 0, 60, 9]])
+        return [{"boxes": seen, "scores": torch.tensor([0.9, 0.8]), "labels": torch.tensor([0, 1])} for _ in images]
+
+    model.eval = lambda: model  # type: ignore[attr-defined]
+    images, numbers = next(iter(eval_loader(parts.test, config.data, batch=8, device="cpu")))
+    found = Detection(config, parts).detect(model, images[2:], numbers[2:], parts.test)[0]  # type: ignore[arg-type]
+    width = 30 / 27  # 30 pixels are 27 in the view
+    assert found.boxes == pytest.approx(np.array([[20 * 64 / 70 * width, 60, 30, 70]]), abs=1e-3)
+    assert found.labels.tolist() == [0]  # the other box lies beside the picture
+
+
+# Weights
+
+
+def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
+    small = [value for value in TINY if not value.startswith(("train.micro", "train.batch"))]
+    source = compose.compose_row(["table1=full_26", *small, "train.epochs=1", f"output={tmp_path}"])
+    folder = job.run(source, Identity("table1", "full_26", (), "test"), Console(quiet=True))[1]
+    config = row("conv_full", *TINY, f"output={tmp_path}", "backbone.weights=table1/full_26")
+    assert key_of(config) != key_of(row("conv_full", *TINY))
+    from sasa.train.pretrained import load_backbone
+
+    model = detector(config)
+    load_backbone(model, config)
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    weights = state["average"] or state["model"]
+    assert all(torch.equal(value, weights[name]) for name, value in model.backbone.body.state_dict().items())
+    other = row("conv_baseline", *TINY, f"output={tmp_path}", f"backbone.weights={folder}")
+    with pytest.raises(InputError, match=r"is of another network \(layers\.groups: .*\)\. Give the weights of this"):
+        load_backbone(detector(other), other)
+
+
+def test_a_baseline_starts_from_torchvisions_file(tmp_path: Path) -> None:
+    from torchvision.models import resnet50
+
+    from sasa.train.pretrained import load_backbone
+
+    torch.manual_seed(0)
+    weights = resnet50().state_dict()
+    torch.save(weights, tmp_path / "resnet50.pth")
+    config = row("conv_baseline", "scale.width=1", f"backbone.weights={tmp_path / 'resnet50.pth'}")
+    model = detector(config)
+    load_backbone(model, config)
+    assert torch.equal(model.backbone.body.stem.conv1.weight, weights["conv1.weight"])
+    narrow = replace(config, scale=replace(config.scale, width=0.25))
+    with pytest.raises(InputError, match=r"\d+ of its weights do not fit, such as layer1.*backbone\.weights=null"):
+        load_backbone(detector(narrow), narrow)
+    (tmp_path / "text.pth").write_text("no weights")
+    text = replace(config, backbone=replace(config.backbone, weights=str(tmp_path / "text.pth")))
+    with pytest.raises(InputError, match=r"text\.pth cannot be read as weights"):
+        load_backbone(model, text)
+    gone = replace(config, backbone=replace(config.backbone, weights="table1/gone"))
+    with pytest.raises(InputError, match=r"backbone\.weights=table1/gone: there is no such file and no run"):
+        key_of(gone)
+
+
+# Training
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    overrides = ["table2=attention_full", *TINY, "train.checkpoint_minutes=0", "train.log_steps=1", "device=cpu"]
+
+    def start(output: Path) -> subprocess.Popen[bytes]:
+        words = [sys.executable, str(ROOT / "run.py"), *overrides, f"output={output}"]
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(killed)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if any('step": 3' in path.read_text() for path in killed.glob("table2/*/*/metrics.jsonl")):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not any(
+        json.loads(path.read_text())["status"] == "finished" for path in killed.glob("table2/*/*/result.json")
+    )
+    for output in (killed, whole):
+        again = start(output)
+        assert again.wait(120) == 0, again.stderr.read().decode()  # type: ignore[union-attr]
+    one, two = (next(output.glob("table2/*/*")) for output in (killed, whole))
+    assert metrics(one) == metrics(two)
+    results = [json.loads((folder / "result.json").read_text()) for folder in (one, two)]
+    assert results[0]["accuracy"] == results[1]["accuracy"]
+    states = [torch.load(folder / "checkpoint.pt", weights_only=True)["model"] for folder in (one, two)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
