@@ -37,7 +37,7 @@ def refused(ended: Ended, *expected: str) -> None:
         ("+foo=1", "foo: there is no table, group or field foo"),
         ("++train.foo=1", "train has no field foo"),
         ("attention=3", "set a field, such as attention.heads=..."),
-        ("data=null", "data=null: expected one of cifar10, cifar100, folder"),
+        ("data=null", "data=null: expected one of cifar10, cifar100, "),
         ("table3=null", "table3=null: expected one of attention"),
         ("table3=[conv,conv1]", "table3=[conv,conv1]: expected one of attention"),
         ("-m table3=glob(zz*)", "table3=glob(zz*) matches nothing: table3 has attention"),

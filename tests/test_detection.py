@@ -1,7 +1,6 @@
 """Detection: costs, boxes in and out, losses, training to an AP, resumption, and what is refused."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -32,7 +31,6 @@ from sasa.train.average_precision import average_precision
 from sasa.train.detection import Detection
 
 ROOT = Path(__file__).parents[1]
-COCO128 = Path(os.environ.get("SASA_COCO128", ROOT.parent / "shared" / "data" / "coco128"))
 ROWS = ("conv_baseline", "conv_conv_stem", "conv_full", "attention_conv_stem", "attention_full")
 TINY = ["tracker=none", "scale.width=0.125", "backbone=resnet26", "attention.heads=1", "attention.stem_heads=1",
         "data.size=64", "data.train_images=24", "data.test_images=8", "train.batch=4", "train.micro_batch=2",
@@ -368,7 +366,7 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     weights = state["average"] or state["model"]
     assert all(torch.equal(value, weights[name]) for name, value in model.backbone.body.state_dict().items())
-    other = row("conv_baseline", *TINY, f"output={tmp_path}", f"backbone.weights={folder}")
+    other = row("conv_baseline", *TINY, f"output={tmp_path}", f'backbone.weights="{folder}"')
     with pytest.raises(InputError, match=r"is of another network \(layers\.groups: .*\)\. Give the weights of this"):
         load_backbone(detector(other), other)
 
