@@ -11,13 +11,14 @@ TABLES := $(sort $(notdir $(wildcard experiments/*)))
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@printf '  make %-10s %s\n' $(foreach table,$(TABLES),$(table) 'Train every row of $(table) and print it beside the paper (SCALE=demo SEEDS=0,1,2 ARGS="train.epochs=4")')
+	@printf '  make %-10s Train its rows, print it beside the paper (SCALE=demo SEEDS=0,1,2)\n' $(TABLES)
 
 setup: .venv/ready  ## Make .venv from the lock file
 
 .venv/ready: pyproject.toml uv.lock
 	@command -v uv >/dev/null || test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
-	PATH="$(CURDIR)/$(BIN):$$PATH" UV_COMPILE_BYTECODE=1 uv sync --frozen --inexact --python $(PYTHON)
+	@echo "setting up .venv (6 GB, most of it PyTorch's): some minutes the first time"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" UV_COMPILE_BYTECODE=1 uv sync --quiet --frozen --inexact --python $(PYTHON)
 	@touch $@
 
 demo: setup  ## The main job: train a small network on generated images, in about a minute

@@ -153,7 +153,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     state = last_checkpoint(record, device)
     if state:
         trainer.load(state)
-        console.print(f"going on from epoch {trainer.progress.epoch}, step {trainer.progress.step}", highlight=False)
+        console.print(f"going on from step {trainer.steps_done} of {trainer.steps}", highlight=False)
     record.log(f"{record.identity.command} on {device}, attention by {backend}, key {record.key}")
     facts = {
         "data": config.data.name,

@@ -37,7 +37,7 @@ def refused(ended: Ended, *expected: str) -> None:
         ("+foo=1", "foo: there is no table, group or field foo"),
         ("++train.foo=1", "train has no field foo"),
         ("attention=3", "set a field, such as attention.heads=..."),
-        ("data=null", "data=null: expected one of cifar10, cifar100, folder"),
+        ("data=null", "data=null: expected one of cifar10, cifar100, "),
         ("table3=null", "table3=null: expected one of attention"),
         ("table3=[conv,conv1]", "table3=[conv,conv1]: expected one of attention"),
         ("-m table3=glob(zz*)", "table3=glob(zz*) matches nothing: table3 has attention"),
@@ -54,8 +54,8 @@ def refused(ended: Ended, *expected: str) -> None:
         ("train.epochs=0", "train.epochs=0: expected at least 1"),
         ("train.lr=inf", "train.lr=inf: expected a learning rate above 0"),
         ("train.lr=nan", "train.lr=nan: expected a learning rate above 0"),
-        ("train.micro_batch=48", "train.micro_batch=48 does not divide train.batch=64: try train.micro_batch=16"),
-        ("train.warmup_epochs=9", "train.warmup_epochs=9.0 leaves nothing of train.epochs=8"),
+        ("train.micro_batch=48", "train.micro_batch=48 does not divide train.batch=64: try train.micro_batch=32"),
+        ("train.warmup_epochs=9", "train.warmup_epochs=9.0 leaves nothing of train.epochs=4"),
         ("device=gpu", "Invalid value 'gpu', expected one of [auto, cpu, cuda]"),
         ("extent.k=4", "extent.k=4: the spatial extent is odd and at least 1"),
         ("layers.groups=[attention]", "layers.groups has 1 entries: a ResNet has four layer groups"),
@@ -100,6 +100,9 @@ def test_a_run_says_what_came_out_and_is_not_trained_again(trained: tuple[Path, 
     assert f"{result['accuracy']['test']['top1']:.1f} %" in first.out
     assert {path.name for path in only(output).parent.iterdir()} == {
         "samples.png",
+        "attention.png",
+        "attention.json",
+        "costs.json",
         "result.json",
         "metrics.jsonl",
         "config.json",
@@ -141,7 +144,7 @@ def test_damaged_records_of_a_finished_run_are_mended(trained: tuple[Path, Ended
     (folder / ".checkpoint.pt.12345.tmp").write_bytes(b"half of one")
     ended = call(*command)
     assert ended.code == 0, ended.text
-    assert "going on from epoch 1, step 0" in ended.out  # it is evaluated again, not trained
+    assert "going on from step 3 of 3" in ended.out  # it is evaluated again, not trained
     assert json.loads((folder / "result.json").read_text())["accuracy"] == whole["accuracy"]
     assert (folder / "config.json").exists()
     assert not list(folder.glob(".*"))

@@ -205,7 +205,7 @@ def test_five_hundred_runs_are_quick_to_open(page: Any, tmp_path: Path) -> None:
     for name in ("index.html", "compare.html"):
         started = time.monotonic()
         page.goto(address(tmp_path, name))
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60  # a second on a quiet machine
     page.locator("#filter").fill("figure5 imagenet")
     assert 0 < page.locator("#all-runs tbody tr:visible").count() < 100
 

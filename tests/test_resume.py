@@ -13,6 +13,9 @@ import pytest
 import torch
 from conftest import Ended, call, end, only, start
 
+from sasa.errors import InputError
+from sasa.train import checkpoint
+
 pytestmark = pytest.mark.slow
 
 # Everything that could tell a resumed run from a whole one: augmentation, mixing, gradients added up, an average of the
@@ -117,7 +120,7 @@ def test_killed_again_and_again_with_a_checkpoint_after_each_step(
         assert json.loads(only(tmp_path).read_text())["status"] == "running"
     ended = call(*command)
     assert ended.code == 0, ended.text
-    assert "going on from epoch" in ended.out or killed.code == 0
+    assert "going on from step" in ended.out or killed.code == 0
     assert_alike(only(tmp_path).parent, whole)
 
 
@@ -178,5 +181,26 @@ def test_a_run_of_another_table_takes_up_the_checkpoint(recipe: list[str], whole
     stop(start(*command), signal.SIGTERM, lambda: lines(tmp_path) >= 3)
     ended = call("layers=conv12", *command[1:])
     assert ended.code == 0, ended.text
-    assert "going on from epoch" in ended.out
+    assert "going on from step" in ended.out
     assert_alike(only(tmp_path, "run/**/result.json").parent, whole)
+
+
+def test_a_damaged_checkpoint_is_refused_and_never_half_used(tmp_path: Path) -> None:
+    path, state = tmp_path / "checkpoint.pt", {"key": "k", "model": {"weight": torch.randn(50, 50)}}
+    checkpoint.save(path, state)
+    good = path.read_bytes()
+    chance = random.Random(0)
+    for attempt in range(60):
+        bad = bytearray(good)
+        if attempt % 3 == 0:
+            del bad[chance.randrange(len(bad)) :]
+        else:
+            place, length = chance.randrange(len(bad)), 1 if attempt % 3 == 1 else 512
+            bad[place : place + length] = bytes(byte ^ 0xFF for byte in bad[place : place + length])
+        path.write_bytes(bad)
+        try:
+            loaded = checkpoint.load(path)
+        except InputError as error:
+            assert str(path) in str(error)  # noqa: PT017
+        else:  # what was hit means nothing, such as padding
+            assert torch.equal(loaded["model"]["weight"], state["model"]["weight"])

@@ -64,17 +64,17 @@ def test_trains_two_steps_at_demo_scale(table, row):
     config = compose.compose_row([f"{table}={row}", "data.size=64"])
     torch.manual_seed(0)
     network = classifier(config).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     images = torch.randn(4, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     labels = torch.tensor([0, 1, 2, 3])
-    before = {name: p.detach().clone() for name, p in network.named_parameters()}
     for _ in range(2):
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(network(images), labels)
         loss.backward()
         optimizer.step()
         assert loss.isfinite()
-    assert [name for name, p in network.named_parameters() if torch.equal(p, before[name])] == []
+    # Blocks start as their shortcuts, so it is in the second step that every parameter learns.
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
 def test_a_runs_costs_at_the_papers_size_are_those_of_its_row():

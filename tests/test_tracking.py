@@ -41,7 +41,7 @@ def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_pat
     assert stopped.code == 143, stopped.text
     ended = call(*command)
     assert ended.code == 0, ended.text
-    assert "going on from epoch 0, step" in ended.out
+    assert "going on from step " in ended.out
     assert "W&B: kept offline; `wandb sync " in ended.out
 
     result = json.loads(only(tmp_path).read_text())
@@ -93,7 +93,7 @@ def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline
 
 def test_a_key_that_is_none_and_a_service_that_dies_do_not_end_the_run(tmp_path: Path) -> None:
     process = start("table5=none", *SMALL, f"output={tmp_path}", WANDB_API_KEY="short")
-    while not files(tmp_path):
+    while not list(tmp_path.glob("**/metrics.jsonl")) or not only(tmp_path, "**/metrics.jsonl").read_text():
         assert process.poll() is None, end(process).text
         time.sleep(0.01)
     for folder in Path("/proc").glob("[0-9]*"):  # the service that W&B started for this run

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import gcd, inf
+from math import inf
 
 from omegaconf import MISSING
 
@@ -281,7 +281,7 @@ class Train:
         check(
             self.batch % self.micro_batch == 0,
             f"train.micro_batch={self.micro_batch} does not divide train.batch={self.batch}: "
-            f"try train.micro_batch={gcd(self.batch, self.micro_batch)}",
+            f"try train.micro_batch={max(n for n in range(1, self.micro_batch + 1) if self.batch % n == 0)}",
         )
         check(0 < self.lr < inf, f"train.lr={self.lr}: expected a learning rate above 0")
         for name in ("momentum", "ema_decay", "bn_decay", "label_smoothing"):

@@ -9,7 +9,7 @@ from sasa.config.schema import Augment, Data
 from sasa.data.loader import EvalOrder, Loader, TrainOrder, batches_per_epoch
 from sasa.data.samples import Samples, Source
 from sasa.data.seeds import hash64
-from sasa.data.shapes import BoxedShapes, Shapes
+from sasa.data.shapes import Shapes
 from sasa.errors import InputError
 
 __all__ = ["Splits", "batches_per_epoch", "eval_loader", "splits", "train_loader"]
@@ -84,6 +84,8 @@ def open_source(config: Data, part: str, boxes: bool) -> Source:
     if config.reader == "shapes":
         images = (config.train_images if part == "train" else config.test_images) or 0
         if boxes:
+            from sasa.data.boxed_shapes import BoxedShapes  # torchvision takes a second to import
+
             return BoxedShapes(config, int(part != "train"), images)
         if config.augment is not Augment.none:
             raise InputError(

@@ -4,13 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from sasa.config.schema import Data
-from sasa.data.boxes import Annotations, Boxed, BoxView
 from sasa.data.render import render
 from sasa.data.samples import Batch
-from sasa.data.scene import DIRECTIONS, KINDS, scenes
+from sasa.data.scene import DIRECTIONS, scenes
 from sasa.errors import InputError
 
 MEMORY = 2**30  # bytes of drawn images that are kept; larger sets are drawn again in every epoch
@@ -49,34 +46,3 @@ class Shapes:
     def draw(self, indices: np.ndarray) -> np.ndarray:
         """Pixels uint8 (B, size, size, 3)."""
         return render(scenes(self.split, indices, self.size, len(self.classes)))
-
-
-class BoxedShapes(Boxed):
-    """The same scenes with a box around each part; the classes are the kinds of parts."""
-
-    def __init__(self, config: Data, split: int, images: int) -> None:
-        if config.classes != len(KINDS):
-            raise InputError(
-                f"data.classes={config.classes}: generated images have parts of {len(KINDS)} kinds, "
-                f"so set data.classes={len(KINDS)}"
-            )
-        self.shapes, self.split = Shapes(split, images, config.size, len(DIRECTIONS)), split
-        drawn = scenes(split, np.arange(images), config.size, len(DIRECTIONS))
-        parts = [drawn.parts(scene) for scene in range(images)]
-        corners = np.array([part.box for found in parts for part in found], np.float64)
-        sides = corners[:, 2:] - corners[:, :2]
-        annotations = Annotations(
-            sizes=np.full((images, 2), config.size),
-            starts=np.cumsum([0, *map(len, parts)]),
-            boxes=np.concatenate([corners[:, :2], sides], 1),
-            labels=np.array([KINDS.index(part.kind) for found in parts for part in found]),
-            areas=sides.prod(1),
-            crowd=np.zeros(len(corners), bool),
-        )
-        super().__init__(annotations, list(KINDS), BoxView(config.size, config.jitter, config.augment))
-
-    def open(self, index: int) -> Tensor:
-        return self.shapes.load([index], None).images[0]
-
-    def name(self, index: int) -> str:
-        return f"shapes[{index}]"

@@ -46,8 +46,8 @@ def print_run(result: dict[str, Any], paper: Row | None, folder: Path, console: 
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     console.print(f"[bold]{escape(str(here))}/[/]", highlight=False, soft_wrap=True, emoji=False)
     console.print(
-        "  samples.png, result.json, metrics.jsonl, config.json, run.log, checkpoint.pt"
-        + ("" if "top1" in measures else ", by_class.csv"),
+        "  samples.png, result.json, metrics.jsonl, costs.json, config.json, run.log, checkpoint.pt, "
+        + ("attention.png" if "top1" in measures else "by_class.csv"),
         style="dim",
         highlight=False,
     )

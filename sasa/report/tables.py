@@ -227,4 +227,5 @@ def _data(runs: Iterable[Run]) -> str:
 
 def _epochs(runs: Iterable[Run]) -> str:
     counts = sorted({run.epochs for run in runs if run.epochs is not None})
-    return (" or ".join(map(str, counts)) or "unknown") + " epochs" + (" (rows differ)" if len(counts) > 1 else "")
+    unit = "epoch" if counts == [1] else "epochs"
+    return f"{' or '.join(map(str, counts)) or 'unknown'} {unit}" + (" (rows differ)" if len(counts) > 1 else "")

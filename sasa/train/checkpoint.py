@@ -1,6 +1,7 @@
 """The state of a run, written whole or not at all, and read without running code."""
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a state; InputError names a file that is none."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch reads damaged tensors without a word
+            if damaged := archive.testzip():
+                raise ValueError(f"the checksum of {damaged} is wrong")
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a damaged pickle may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]

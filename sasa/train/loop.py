@@ -83,6 +83,11 @@ class Trainer:
         self.losses: list[tuple[int, Tensor]] = []  # not yet looked at, so that a GPU need not wait at each step
 
     @property
+    def steps_done(self) -> int:
+        """Steps of all epochs so far."""
+        return self.progress.epoch * self.steps_per_epoch + self.progress.step
+
+    @property
     def best(self) -> nn.Module:
         """The weights that are evaluated: the moving average if there is one."""
         return self.average.module if self.average else self.model
@@ -122,7 +127,7 @@ class Trainer:
         train, progress = self.config.train, self.progress
         self.record.write_metrics(progress.history)
         self.meter = Meter(self.task.measures, self.device, progress.sums)
-        done = progress.epoch * self.steps_per_epoch + progress.step
+        done = self.steps_done
         self.saved = time.monotonic()
         with Interrupt() as interrupt, Display(console, self.record.identity.title, self.steps, done) as display:
             self.shown = (time.monotonic(), progress.images)
@@ -152,7 +157,7 @@ class Trainer:
         batches = iter(loader)
         while progress.step < self.steps_per_epoch:
             started = time.monotonic()
-            step = progress.epoch * self.steps_per_epoch + progress.step
+            step = self.steps_done
             gathered = list(islice(batches, self.accumulate))
             if not gathered:
                 break
@@ -228,7 +233,7 @@ class Trainer:
 
     def note(self, values: dict[str, Any], tracker: Tracker) -> None:
         """A line of metrics: to the history, to metrics.jsonl and to the tracker."""
-        step = self.progress.epoch * self.steps_per_epoch + self.progress.step
+        step = self.steps_done
         line = {"split": values.pop("split"), "epoch": self.progress.epoch + 1, "step": step, **values}
         self.progress.history.append(line)
         self.record.add_metrics(line)

@@ -143,11 +143,16 @@ class Forgiving:
             action()
         except Exception as error:
             self.tracker = NoTracker()
-            warn(self.console, f"W&B failed ({error}): the run goes on in its own files only")
-            import wandb
+            give_up(self.console, "failed", error)
 
-            with suppress(Exception):
-                wandb.teardown()  # or what it does at the end of the process fails again
+
+def give_up(console: Console, what: str, error: Exception) -> None:
+    """Say so, and take W&B down now: what it would do at the end of the process may fail again."""
+    warn(console, f"W&B {what} ({str(error) or type(error).__name__}): this run is kept in its own files only")
+    with suppress(Exception):
+        import wandb
+
+        wandb.teardown()
 
 
 def warn(console: Console, text: str) -> None:
@@ -168,5 +173,5 @@ def open_tracker(config: Config, plain: dict[str, Any], record: Record, console:
     try:
         return Forgiving(WandbTracker(plain, record, console), console)
     except Exception as error:
-        warn(console, f"W&B could not start ({error}): this run is kept in its own files only")
+        give_up(console, "could not start", error)
         return NoTracker()
