@@ -91,9 +91,10 @@ def at_paper_size(config: Config) -> Config:
     For detection it is 640x640 pixels and 90 classes.
     """
     attention: Attention = replace(config.attention, heads=8, stem_heads=4)
+    heads = replace(config.heads, channels=256, attention_heads=8)
     size, classes = (640, 90) if config.task.kind is TaskKind.detection else (224, 1000)
     data = replace(config.data, size=size, classes=classes)
-    return replace(config, attention=attention, data=data, scale=replace(config.scale, width=1.0))
+    return replace(config, attention=attention, data=data, heads=heads, scale=replace(config.scale, width=1.0))
 
 
 def main() -> None:

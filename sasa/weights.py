@@ -23,7 +23,7 @@ def find_weights(config: Config) -> Path:
     if len(found) == 1:
         return finished(found[0])
     if found:
-        names = ", ".join(str(folder) for folder in found)
+        names = " or ".join(f"'backbone.weights=\"{folder}\"'" for folder in found[:3])
         raise InputError(f"backbone.weights={given} has {len(found)} runs: name one of them, as in {names}")
     raise InputError(
         f"backbone.weights={given}: there is no such file and no run there or in {places[1]}: give a finished "

@@ -173,10 +173,14 @@ class Heads:
 
     primitive: Primitive = MISSING
     channels: int = MISSING
+    attention_heads: int = MISSING  # of each attention layer of FPN and detection heads
     anchor: float = MISSING  # side of the smallest anchor of a pyramid level, over the level's stride
 
     def __post_init__(self) -> None:
         check(self.channels >= 1, f"heads.channels={self.channels}: expected at least 1, such as 256")
+        check(
+            self.attention_heads >= 1, f"heads.attention_heads={self.attention_heads}: expected at least 1, such as 8"
+        )
         check(self.anchor > 0, f"heads.anchor={self.anchor}: expected a factor above 0, such as 4")
 
 

@@ -1,5 +1,7 @@
 """Config -> network; the only file of sasa.models that knows the configuration."""
 
+from dataclasses import replace
+
 from torch import nn
 from torchvision.models.detection import RetinaNet
 
@@ -45,7 +47,7 @@ def detector(config: Config) -> RetinaNet:
         classes=config.data.classes,
         size=config.data.size,
         anchor=config.heads.anchor,
-        options=attention_options(config),
+        options=replace(attention_options(config), heads=config.heads.attention_heads),
     )
 
 

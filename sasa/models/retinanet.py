@@ -28,7 +28,7 @@ ANCHORS = len(OCTAVES) * len(RATIOS)
 DETECTIONS = 100  # an image, as COCO's evaluation counts them
 PRIOR = 0.01  # probability of every class at the start (the focal loss's)
 BETA = 1 / 9  # where smooth L1 turns from squares to absolute values
-STD = 0.01  # of the heads' weights at the start, in attention of W_V; narrower heads keep the gain of 256 channels
+STD = 0.01  # of the heads' weights at the start; in attention of W_V
 
 
 def retinanet(
@@ -47,11 +47,8 @@ def retinanet(
         extra_blocks=LastLevelP6P7(channels, channels),
     )
     head = RetinaNetHead(channels, ANCHORS, classes)
-    head.classification_head = ClassHead(channels, ANCHORS, classes, prior_probability=PRIOR)
-    head.regression_head = BoxHead(channels, ANCHORS)
-    for layer in head.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.normal_(layer.weight, std=deviation(channels))
+    head.classification_head = ClassHead(channels, ANCHORS, classes, prior_probability=PRIOR, norm_layer=group_norm)
+    head.regression_head = BoxHead(channels, ANCHORS, norm_layer=group_norm)
     if primitive == "attention":
         attend(pyramid, head, channels, classes, options)
     sizes = tuple(tuple(anchor * stride * octave for octave in OCTAVES) for stride in STRIDES)
@@ -85,10 +82,13 @@ def attend(
         (head.classification_head, "cls_logits", ANCHORS * classes, -math.log((1 - PRIOR) / PRIOR)),
         (head.regression_head, "bbox_reg", ANCHORS * 4, 0.0),
     ):
-        tower = [nn.Sequential(small_values(channels, options), nn.ReLU()) for _ in range(4)]
-        part.conv = nn.Sequential(*tower, nn.Conv2d(channels, channels, 1), nn.ReLU())
+        tower = [
+            nn.Sequential(small_values(channels, options), group_norm(channels), nn.ReLU(inplace=True))
+            for _ in range(4)
+        ]
+        part.conv = nn.Sequential(*tower, nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True))
         prediction = nn.Conv2d(channels, outputs, 1)
-        nn.init.normal_(prediction.weight, std=deviation(channels))
+        nn.init.normal_(prediction.weight, std=STD)
         nn.init.constant_(prediction.bias, bias)  # type: ignore[arg-type]
         setattr(part, name, nn.Sequential(small_values(channels, options), prediction))
 
@@ -99,15 +99,19 @@ def mixed(channels: int, stride: int, options: AttentionOptions) -> nn.Sequentia
 
 
 def small_values(channels: int, options: AttentionOptions) -> LocalAttention:
-    """An attention layer of a head: W_V starts from a normal distribution, of standard deviation 0.01 at 256 channels."""
+    """An attention layer of a head: W_V starts from a normal distribution of standard deviation 0.01."""
     layer = LocalAttention(channels, channels, options)
-    nn.init.normal_(layer.value.weight, std=deviation(channels))
+    nn.init.normal_(layer.value.weight, std=STD)
     return layer
 
 
-def deviation(channels: int) -> float:
-    """Standard deviation of a head's weights at the start."""
-    return STD * math.sqrt(256 / channels)
+def group_norm(channels: int) -> nn.GroupNorm:
+    """The norm of the heads' towers, torchvision's for its second RetinaNet.
+
+    The paper does not speak of it. Without one, the signal that W_V of this size leaves in layer after layer is too
+    small to tell places apart: logits come near zero, so that each layer takes the mean of its neighbourhood.
+    """
+    return nn.GroupNorm(math.gcd(32, channels), channels)
 
 
 class ClassHead(RetinaNetClassificationHead):
