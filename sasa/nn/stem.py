@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sasa.nn.attention import AttentionOptions, check_heads, relative_embeddings
+from sasa.ops import block_attention
 
 BLOCK = 4  # side of the stem's blocks, and of its max pool
 
@@ -35,6 +36,7 @@ class AttentionStem(nn.Module):
         check_heads(channels, self.heads, "relative")
         head_channels = channels // self.heads
         self.scale = head_channels**-0.5 if options.scaled else 1.0
+        self.backend = options.backend
         self.query = nn.Linear(in_channels, channels, bias=False)
         self.key = nn.Linear(in_channels, channels, bias=False)
         self.value = {
@@ -48,34 +50,40 @@ class AttentionStem(nn.Module):
         self.maxpool = nn.MaxPool2d(BLOCK, stride=BLOCK, ceil_mode=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        x = F.pad(x, (0, -width % BLOCK, 0, -height % BLOCK))
-        down, right = x.shape[2] // BLOCK, x.shape[3] // BLOCK
-        pixels = x.permute(0, 2, 3, 1)
-        q, k, v = (self._blocks(y) for y in (self.query(pixels) * self.scale, self.key(pixels), self.value(x)))
-        logits = q @ k.transpose(-1, -2) + torch.einsum("nhqd,hqkd->nhqk", q, self._relative().to(q.dtype))
-        if down * BLOCK > height or right * BLOCK > width:  # the padding is no part of a neighbourhood
-            inside = x.new_ones(1, 1, height, width)
-            inside = F.pad(inside, (0, -width % BLOCK, 0, -height % BLOCK)).permute(0, 2, 3, 1)
-            inside = inside.expand(len(x), -1, -1, self.heads)
-            logits = logits.masked_fill(self._blocks(inside).transpose(-1, -2) == 0, float("-inf"))
-        output = logits.softmax(-1).to(v.dtype) @ v  # b*blocks heads 16 d
-        output = output.unflatten(0, (-1, down, right)).unflatten(4, (BLOCK, BLOCK))
-        output = output.permute(0, 1, 4, 2, 5, 3, 6).flatten(5).flatten(3, 4).flatten(1, 2)[:, :height, :width]
-        return self.maxpool(self.relu(self.bn(output.permute(0, 3, 1, 2))))
+        pixels, values = x.permute(0, 2, 3, 1), self.value(x)
+        bands = [
+            torch.cat(
+                [self.attend(pixels[:, rows, columns], values[:, rows, columns]) for columns in parts(x.shape[3])],
+                dim=2,
+            )
+            for rows in parts(x.shape[2])
+        ]
+        return self.maxpool(self.relu(self.bn(torch.cat(bands, dim=1).permute(0, 3, 1, 2))))
 
-    def _blocks(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B * blocks, heads, 16, d)."""
-        x = x.unflatten(1, (-1, BLOCK)).unflatten(3, (-1, BLOCK)).unflatten(5, (self.heads, -1))
-        return x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 5).flatten(0, 2)
+    def attend(self, pixels: Tensor, values: Tensor) -> Tensor:
+        """Attention in the blocks of (B, H, W, in_channels) with values (B, H, W, channels), H and W multiples of a block."""
+        tall, wide = min(BLOCK, pixels.shape[1]), min(BLOCK, pixels.shape[2])
+        down, right = pixels.shape[1] // tall, pixels.shape[2] // wide
+        pixels, values = (
+            x.unflatten(1, (down, tall)).unflatten(3, (right, wide)).transpose(2, 3).flatten(0, 2)
+            for x in (pixels, values)
+        )
+        output = block_attention(
+            self.query(pixels) * self.scale,
+            self.key(pixels),
+            values,
+            heads=self.heads,
+            row=self.row,
+            column=self.column,
+            backend=self.backend,
+        )
+        return output.unflatten(0, (-1, down, right)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
-    def _relative(self) -> Tensor:
-        """r of each pair of pixels of a block: (heads, 16 queries, 16 keys, d)."""
-        pixel = torch.arange(BLOCK * BLOCK, device=self.row.device)
-        rows, columns = pixel // BLOCK, pixel % BLOCK
-        by_row = self.row[:, rows[None, :] - rows[:, None] + BLOCK - 1]
-        by_column = self.column[:, columns[None, :] - columns[:, None] + BLOCK - 1]
-        return torch.cat([by_row, by_column], dim=-1)
+
+def parts(size: int) -> list[slice]:
+    """The whole blocks along a side of the image, and what is left of one, if any."""
+    whole = size - size % BLOCK
+    return [part for part in (slice(0, whole), slice(whole, size)) if part.start < part.stop]
 
 
 class PointwiseValues(nn.Module):
@@ -105,7 +113,7 @@ class ConvValues(nn.Module):
 class SpatialValues(nn.Module):
     """v_ab = (sum_m p(a, b, m) W_V^m) x_ab, p(a, b, m) = softmax_m (emb_row(a) + emb_col(b)) . nu_m, a and b in the block.
 
-    (B, in_channels, H, W) -> (B, H, W, channels), H and W multiples of the block's side.
+    (B, in_channels, H, W) -> (B, H, W, channels).
     """
 
     def __init__(self, in_channels: int, channels: int, mixtures: int) -> None:
@@ -119,13 +127,14 @@ class SpatialValues(nn.Module):
             nn.init.normal_(parameter, std=math.sqrt(1 / math.sqrt(channels)))  # logits of p start with deviation ~1
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = (self.row[:, None] + self.column) @ self.nu.T
-        mixture = logits.softmax(-1).flatten(0, 1)  # 16 m
-        values = self.project(x.permute(0, 2, 3, 1))
-        values = values.unflatten(1, (-1, BLOCK)).unflatten(3, (-1, BLOCK)).unflatten(5, (self.mixtures, -1))
-        values = values.permute(0, 1, 3, 2, 4, 5, 6).flatten(3, 4)  # b down right 16 m c
-        values = torch.einsum("bijpmc,pm->bijpc", values, mixture.to(values.dtype))
-        return values.unflatten(3, (BLOCK, BLOCK)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % BLOCK, 0, -height % BLOCK))
+        pixels = x.unflatten(2, (-1, BLOCK)).unflatten(4, (-1, BLOCK)).permute(3, 5, 0, 2, 4, 1)  # a b B down right in
+        weights = self.project.weight.unflatten(0, (self.mixtures, -1)).transpose(1, 2)  # m in c
+        projected = pixels.reshape(BLOCK * BLOCK, 1, -1, pixels.shape[-1]) @ weights  # ab m n c
+        mixture = ((self.row[:, None] + self.column) @ self.nu.T).softmax(-1).flatten(0, 1)  # ab m
+        values = (mixture[:, None].to(projected.dtype) @ projected.flatten(2)).view(*pixels.shape[:-1], -1)
+        return values.permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
 def build_stem(kind: str, in_channels: int, channels: int, mixtures: int, options: AttentionOptions) -> nn.Module:

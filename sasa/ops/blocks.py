@@ -1,0 +1,38 @@
+"""`block_attention`: attention inside non-overlapping blocks, as the stems of Section 3.2 have it."""
+
+import torch
+from torch import Tensor
+
+from sasa.ops.api import local_attention, resolve
+
+
+def block_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, heads: int, row: Tensor, column: Tensor, backend: str = "auto"
+) -> Tensor:
+    """Each pixel attends to all pixels of its block: for each head `softmax(query . key + query . r) value`.
+
+    query, key, value: (N, H, W, C), N blocks of H x W pixels, C = heads * head_dim, the channels of a head adjacent.
+    row, column: (heads, extent, head_dim / 2), the embedding of each row and column offset from -(extent // 2) on, which
+        reaches from each pixel of a block to each other.
+    Returns (N, H, W, C). On the CPU it is local attention on N small maps, which its kernel works on side by side; else
+    the blocks' logits are held, which are few.
+    """
+    extent = row.shape[1]
+    if resolve(backend, query.device, query.dtype) == "cpu":
+        return local_attention(query, key, value, heads=heads, extent=extent, row=row, column=column, backend="cpu")
+    height, width = query.shape[1:3]
+    q, k, v = (
+        x.flatten(1, 2).unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value)
+    )  # n heads pixels d
+    by_row = row[:, offsets(height, extent, row.device)].repeat_interleave(width, 1).repeat_interleave(width, 2)
+    by_column = column[:, offsets(width, extent, row.device)].repeat(1, height, height, 1)
+    relative = torch.cat([by_row, by_column], dim=-1).to(q.dtype)  # heads queries keys d
+    logits = q @ k.transpose(-1, -2) + torch.einsum("nhqd,hqkd->nhqk", q, relative)
+    output = logits.softmax(-1).to(v.dtype) @ v
+    return output.transpose(1, 2).flatten(2).unflatten(1, (height, width))
+
+
+def offsets(size: int, extent: int, device: torch.device) -> Tensor:
+    """Index of the embedding of each offset, [query, key], along a side of a block."""
+    place = torch.arange(size, device=device)
+    return place[None, :] - place[:, None] + extent // 2
