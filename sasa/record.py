@@ -75,6 +75,8 @@ def key_of(config: Config) -> str:
             del plain["data"][field]
     elif config.backbone.weights is not None:
         plain["backbone"]["weights"] = fingerprint(find_weights(config))
+    if "heads" in plain and not attention_heads(config):
+        del plain["heads"]["attention_heads"]
     stem = config.stem.kind
     if stem != StemKind.attention_spatial_values:
         del plain["stem"]["mixtures"]

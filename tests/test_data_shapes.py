@@ -11,7 +11,7 @@ from test_data_loaders import data
 from sasa.config.schema import Augment
 from sasa.data.build import splits
 from sasa.data.render import render
-from sasa.data.scene import DIRECTIONS, DISTANCE, KINDS, WOBBLE, Part, scenes
+from sasa.data.scene import DIRECTIONS, FAR, KINDS, WOBBLE, Part, scenes
 from sasa.data.seeds import hash64, uniform
 from sasa.errors import InputError
 
@@ -74,8 +74,8 @@ def test_the_class_is_the_direction_from_ring_to_cross() -> None:
     expected = np.array([*DIRECTIONS.values()])[many.labels]
     assert np.abs((direction - expected + 180) % 360 - 180).max() < WOBBLE + 1e-6
     distance = np.hypot(*apart.T)
-    assert 11 < 64 * DISTANCE[0] <= distance.min()  # the receptive field of the stem at 64 pixels
-    assert distance.max() <= 64 * DISTANCE[1]
+    assert 11 < 64 * FAR.distance[0] <= distance.min()  # the receptive field of the stem at 64 pixels
+    assert distance.max() <= 64 * FAR.distance[1]
 
 
 def test_a_bag_of_parts_says_nothing_about_the_class() -> None:

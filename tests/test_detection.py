@@ -1,6 +1,7 @@
 """Detection: costs, boxes in and out, losses, training to an AP, resumption, and what is refused."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -23,14 +24,18 @@ from sasa.cost import at_paper_size, cost
 from sasa.data.boxes import PADDING, Annotations, BoxView
 from sasa.data.build import eval_loader, splits, train_loader
 from sasa.data.coco import Coco
+from sasa.data.samples import Samples
 from sasa.errors import InputError
 from sasa.models.build import detector
-from sasa.record import Identity, key_of
+from sasa.record import Identity, Record, key_of
 from sasa.report.paper import TABLES
 from sasa.train.average_precision import average_precision
 from sasa.train.detection import Detection
+from sasa.train.loop import Trainer
+from sasa.train.track import NoTracker
 
 ROOT = Path(__file__).parents[1]
+COCO128 = Path(os.environ.get("SASA_COCO128", ROOT.parent / "shared" / "data" / "coco128"))
 ROWS = ("conv_baseline", "conv_conv_stem", "conv_full", "attention_conv_stem", "attention_full")
 TINY = ["tracker=none", "scale.width=0.125", "backbone=resnet26", "attention.heads=1", "attention.stem_heads=1",
         "heads.attention_heads=2",
@@ -61,8 +66,8 @@ def train(config: Config, name: str = "conv_baseline") -> dict[str, Any]:
         ("conv_baseline", 182_328_985_600, 33_399_412),
         ("conv_conv_stem", 172_434_688_000, 25_881_012),
         ("conv_full", 174_177_953_792, 25_873_972),
-        ("attention_conv_stem", 109_691_776_000, 20_493_492),
-        ("attention_full", 111_435_041_792, 20_486_452),
+        ("attention_conv_stem", 109_691_776_000, 20_494_516),
+        ("attention_full", 111_435_041_792, 20_487_476),
     ],
 )
 def test_costs(name: str, flops: int, params: int) -> None:
@@ -431,3 +436,52 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
     assert results[0]["accuracy"] == results[1]["accuracy"]
     states = [torch.load(folder / "checkpoint.pt", weights_only=True)["model"] for folder in (one, two)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["conv_baseline", "attention_full"])
+def test_the_demo_finds_the_parts(name: str, tmp_path: Path) -> None:
+    """Losses fall and the AP on unseen generated images rises above 0.3."""
+    config = row(name, "tracker=none", f"output={tmp_path}")
+    result = train(config, name)
+    losses = [line["loss"] for line in metrics(next(tmp_path.glob("table2/*/*"))) if line["split"] == "train"]
+    assert losses[-1] < 0.6 * losses[0]
+    assert result["accuracy"]["test"]["ap"] > 30
+
+
+def replace_indices(samples: Samples, indices: np.ndarray) -> Samples:
+    return Samples(samples.source, indices, samples.mean, samples.std)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COCO128.is_dir(), reason=f"{COCO128} is missing: set SASA_COCO128 to the folder of coco128")
+def test_eight_real_images_are_learnt_by_heart(tmp_path: Path) -> None:
+    content = json.loads((COCO128 / "instances.json").read_text())
+    boxes = {image["id"]: 0 for image in content["images"]}
+    for item in content["annotations"]:
+        boxes[item["image_id"]] += 1
+    chosen = [image for image in content["images"] if 1 <= boxes[image["id"]] <= 6][:9]
+    names = {image["id"] for image in chosen}
+    content["images"] = chosen
+    content["annotations"] = [item for item in content["annotations"] if item["image_id"] in names]
+    root = tmp_path / "set"
+    root.mkdir()
+    (root / "images").symlink_to(COCO128 / "images")
+    for part in ("train", "test"):
+        (root / f"{part}.json").write_text(json.dumps(content))
+    config = row(
+        "conv_baseline", "tracker=none", f"output={tmp_path / 'out'}", "data=coco", f"data.root={root}",
+        "data.train_split=images", "data.test_split=images", "data.train_annotations=train.json",
+        "data.test_annotations=test.json", "data.workers=0", "data.size=256", "data.augment=none", "heads.anchor=4",
+        "train.batch=4", "train.micro_batch=4", "train.epochs=12", "train.warmup_epochs=1", "train.log_steps=20",
+    )  # fmt: skip
+    parts = splits(config.data, boxes=True)
+    assert len(parts.train) == 8
+    parts.validation = parts.test = parts.train
+    parts.train = replace_indices(parts.train, np.tile(parts.train.indices, 10))
+    record = Record(config, Identity("table2", "conv_baseline", (), "test"))
+    record.prepare()
+    torch.manual_seed(0)
+    trainer = Trainer(detector(config), Detection(config, parts), config, torch.device("cpu"), record)
+    trainer.run(Console(quiet=True), NoTracker())
+    assert trainer.evaluate(parts.test)["ap50"] > 80

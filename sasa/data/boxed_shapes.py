@@ -5,13 +5,13 @@ from torch import Tensor
 
 from sasa.config.schema import Data
 from sasa.data.boxes import Annotations, Boxed, BoxView
-from sasa.data.scene import DIRECTIONS, KINDS, scenes
+from sasa.data.scene import CLOSE, DIRECTIONS, KINDS, scenes
 from sasa.data.shapes import Shapes
 from sasa.errors import InputError
 
 
 class BoxedShapes(Boxed):
-    """The same scenes with a box around each part; the classes are the kinds of parts."""
+    """The same scenes, seen from closer, with a box around each part; the classes are the kinds of parts."""
 
     def __init__(self, config: Data, split: int, images: int) -> None:
         if config.classes != len(KINDS):
@@ -19,8 +19,8 @@ class BoxedShapes(Boxed):
                 f"data.classes={config.classes}: generated images have parts of {len(KINDS)} kinds, "
                 f"so set data.classes={len(KINDS)}"
             )
-        self.shapes, self.split = Shapes(split, images, config.size, len(DIRECTIONS)), split
-        drawn = scenes(split, np.arange(images), config.size, len(DIRECTIONS))
+        self.shapes, self.split = Shapes(split, images, config.size, len(DIRECTIONS), CLOSE), split
+        drawn = scenes(split, np.arange(images), config.size, len(DIRECTIONS), CLOSE)
         parts = [drawn.parts(scene) for scene in range(images)]
         corners = np.array([part.box for found in parts for part in found], np.float64)
         sides = corners[:, 2:] - corners[:, :2]

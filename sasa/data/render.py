@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sasa.data.scene import KINDS, RADIUS, SLOTS, TEXTURES, Floats, Scenes, colours
+from sasa.data.scene import KINDS, SLOTS, TEXTURES, Floats, Scenes, colours
 from sasa.data.seeds import uniform
 
 GRID = 5  # the background interpolates GRID x GRID random colours
@@ -72,7 +72,7 @@ def paint(canvas: NDArray[np.float32], scenes: Scenes, rows: NDArray[np.int64], 
     centre, radius, turn = (
         values[rows, slot].astype(np.float32) for values in (scenes.centre, scenes.radius, scenes.turn)
     )
-    side = int(np.ceil(2 * size * RADIUS[1] + 0.12 * size))  # of the patch that part and shadow fit in
+    side = int(np.ceil(2 * size * scenes.view.radius[1] + 0.12 * size))  # of the patch that part and shadow fit in
     corner = np.clip(np.round(centre - side / 2), 0, size - side).astype(np.int64)
     x = corner[:, 0, None, None] + np.arange(side)  # (R, 1, side)
     y = corner[:, 1, None, None] + np.arange(side)[:, None]  # (R, side, 1)

@@ -17,9 +17,6 @@ Floats = NDArray[np.float64]
 
 KINDS = ("disc", "square", "triangle", "ring", "cross")
 TEXTURES = ("plain", "gradient", "stripes", "dots", "checks")
-# Distractors as large as the ring and the cross hide the arrangement from a network that has not learned the kinds yet:
-# a small network then stays at chance for hundreds of steps.
-DISTRACTOR_RADIUS = 0.5  # over that of ring and cross
 DISTRACTORS = 2  # slots 0 and 1, drawn first; slot 2 is the ring, slot 3 the cross
 SLOTS = DISTRACTORS + 2
 DIRECTIONS = {  # class name -> degrees from north, clockwise; the first classes are the furthest apart
@@ -33,9 +30,6 @@ DIRECTIONS = {  # class name -> degrees from north, clockwise; the first classes
     "north-west": 315.0,
 }
 WOBBLE = 8.0  # degrees either way about the direction; neighbouring classes are 45 apart
-RADIUS = (0.078, 0.095)  # of a part, over the side of the image
-DISTANCE = (0.20, 0.27)  # from ring to cross, over the side: at 64 pixels more than the 11 that the stem sees
-MIDDLE = 0.25  # the middle between them keeps this far from the border, over the side: no part is ever cut off
 HUES = {
     "ring": (-0.04, 0.06),
     "cross": (0.55, 0.65),
@@ -46,6 +40,24 @@ OUTLINES = {  # corners on the unit disc, for boxes
     "triangle": [(0.0, 1.0), (0.866, -0.5), (-0.866, -0.5)],
     "cross": [(x * a, y * b) for a, b in ((1.0, 0.34), (0.34, 1.0)) for x in (-1, 1) for y in (-1, 1)],
 }
+
+
+@dataclass(frozen=True)
+class View:
+    """How large the parts are and how far apart; lengths over the side of the image."""
+
+    radius: tuple[float, float]  # of a part
+    distractor: float  # radius of a distractor over that of ring and cross
+    distance: tuple[float, float]  # from ring to cross
+    middle: float  # the middle between them keeps this far from the border: no part is ever cut off
+
+
+# To tell the arrangement: ring and cross lie further apart than the 11 pixels that the stem sees of 64. Distractors as
+# large as they hide the arrangement from a network that has not learned the kinds yet: a small one then stays at chance
+# for hundreds of steps.
+FAR = View(radius=(0.078, 0.095), distractor=0.5, distance=(0.20, 0.27), middle=0.25)
+# To find the parts: all of them are as large as the anchors.
+CLOSE = View(radius=(0.133, 0.162), distractor=1.0, distance=(0.34, 0.46), middle=0.42)
 
 
 @dataclass
@@ -63,6 +75,7 @@ class Scenes:
     """B scenes of SLOTS parts, in the order of drawing. Lengths are in pixels, angles in radians."""
 
     size: int
+    view: View
     identity: NDArray[np.int64]  # (B, 2): split, index
     labels: NDArray[np.int64]  # (B,)
     present: NDArray[np.bool_]  # (B, SLOTS)
@@ -76,8 +89,8 @@ class Scenes:
     def __getitem__(self, which: slice) -> "Scenes":
         """Some of the scenes."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        size = arrays.pop("size")
-        return Scenes(size=size, **{name: array[which] for name, array in arrays.items()})
+        size, view = arrays.pop("size"), arrays.pop("view")
+        return Scenes(size=size, view=view, **{name: array[which] for name, array in arrays.items()})
 
     def parts(self, scene: int) -> list[Part]:
         """The parts of one scene, for detection and for people."""
@@ -98,7 +111,7 @@ class Scenes:
         return Part(kind, (x0, y0, x1, y1), (red, green, blue), TEXTURES[self.texture[scene, slot]])
 
 
-def scenes(split: int, indices: NDArray[np.int64], size: int, classes: int) -> Scenes:
+def scenes(split: int, indices: NDArray[np.int64], size: int, classes: int, view: View = FAR) -> Scenes:
     """The scenes of a split (0 train, 1 test) by index: a function of these numbers, so any order and part of it."""
     indices = np.asarray(indices, np.int64)
     labels = indices % classes
@@ -110,14 +123,15 @@ def scenes(split: int, indices: NDArray[np.int64], size: int, classes: int) -> S
     kind[:, DISTRACTORS:] = KINDS.index("ring"), KINDS.index("cross")
     present = np.ones((len(indices), SLOTS), bool)
     present[:, 0] = draw(1)[:, 0] < 0.5
-    radius = size * (RADIUS[0] + (RADIUS[1] - RADIUS[0]) * draw(6))
-    radius[:, :DISTRACTORS] *= DISTRACTOR_RADIUS
-    margin = size * (RADIUS[1] + 0.02)
+    radius = size * (view.radius[0] + (view.radius[1] - view.radius[0]) * draw(6))
+    radius[:, :DISTRACTORS] *= view.distractor
+    margin = size * (view.radius[1] + 0.02)
     centre = margin + np.stack([draw(2), draw(3)], -1) * (size - 2 * margin)
-    centre[:, DISTRACTORS:] = size * arrange(np.array([*DIRECTIONS.values()])[labels], draw(4))
+    centre[:, DISTRACTORS:] = size * arrange(np.array([*DIRECTIONS.values()])[labels], draw(4), view)
     hues = np.array([*DISTRACTOR_HUES, HUES["ring"], HUES["cross"]])
     return Scenes(
         size=size,
+        view=view,
         identity=np.stack([np.full_like(indices, split), indices], -1),
         labels=labels,
         present=present,
@@ -130,12 +144,12 @@ def scenes(split: int, indices: NDArray[np.int64], size: int, classes: int) -> S
     )
 
 
-def arrange(direction: Floats, random: Floats) -> Floats:
+def arrange(direction: Floats, random: Floats, view: View) -> Floats:
     """Centres (B, 2 parts, x and y) of ring and cross over the side of the image, the cross in the direction (B,)."""
     angle = np.deg2rad(direction + WOBBLE * (2 * random[:, 0] - 1))
     apart = np.stack([np.sin(angle), -np.cos(angle)], -1)  # y points down
-    apart *= (DISTANCE[0] + (DISTANCE[1] - DISTANCE[0]) * random[:, 1])[:, None]
-    middle = MIDDLE + (1 - 2 * MIDDLE) * random[:, 2:]
+    apart *= (view.distance[0] + (view.distance[1] - view.distance[0]) * random[:, 1])[:, None]
+    middle = view.middle + (1 - 2 * view.middle) * random[:, 2:]
     return np.stack([middle - apart / 2, middle + apart / 2], 1)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from sasa.data.render import render
 from sasa.data.samples import Batch
-from sasa.data.scene import DIRECTIONS, scenes
+from sasa.data.scene import DIRECTIONS, FAR, View, scenes
 from sasa.errors import InputError
 
 MEMORY = 2**30  # bytes of drawn images that are kept; larger sets are drawn again in every epoch
@@ -16,12 +16,12 @@ MEMORY = 2**30  # bytes of drawn images that are kept; larger sets are drawn aga
 class Shapes:
     """The first `images` scenes of a split (0 train, 1 test): images are drawn when they are first asked for."""
 
-    def __init__(self, split: int, images: int, size: int, classes: int) -> None:
+    def __init__(self, split: int, images: int, size: int, classes: int, view: View = FAR) -> None:
         if size < 32:
             raise InputError(f"data.size={size}: generated images need at least 32 pixels for their parts to be seen")
         if not 2 <= classes <= len(DIRECTIONS):
             raise InputError(f"data.classes={classes}: generated images have 2 to {len(DIRECTIONS)} classes")
-        self.split, self.images, self.size = split, images, size
+        self.split, self.images, self.size, self.view = split, images, size, view
         self.classes = list(DIRECTIONS)[:classes]
         self.drawn = np.zeros(images, bool)
         keep = images * size * size * 3 <= MEMORY
@@ -45,4 +45,4 @@ class Shapes:
 
     def draw(self, indices: np.ndarray) -> np.ndarray:
         """Pixels uint8 (B, size, size, 3)."""
-        return render(scenes(self.split, indices, self.size, len(self.classes)))
+        return render(scenes(self.split, indices, self.size, len(self.classes), self.view))

@@ -29,6 +29,7 @@ DETECTIONS = 100  # an image, as COCO's evaluation counts them
 PRIOR = 0.01  # probability of every class at the start (the focal loss's)
 BETA = 1 / 9  # where smooth L1 turns from squares to absolute values
 STD = 0.01  # of the heads' weights at the start; in attention of W_V
+SHARPNESS = 8.0  # of attention in FPN and heads at the start: their r come from N(0, (8 / sqrt(head size))^2)
 
 
 def retinanet(
@@ -82,34 +83,47 @@ def attend(
         (head.classification_head, "cls_logits", ANCHORS * classes, -math.log((1 - PRIOR) / PRIOR)),
         (head.regression_head, "bbox_reg", ANCHORS * 4, 0.0),
     ):
-        tower = [
-            nn.Sequential(small_values(channels, options), group_norm(channels), nn.ReLU(inplace=True))
-            for _ in range(4)
-        ]
+        tower = [nn.Sequential(head_layer(channels, options), nn.ReLU(inplace=True)) for _ in range(4)]
         part.conv = nn.Sequential(*tower, nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True))
         prediction = nn.Conv2d(channels, outputs, 1)
         nn.init.normal_(prediction.weight, std=STD)
         nn.init.constant_(prediction.bias, bias)  # type: ignore[arg-type]
-        setattr(part, name, nn.Sequential(small_values(channels, options), prediction))
+        setattr(part, name, nn.Sequential(head_layer(channels, options), prediction))
 
 
 def mixed(channels: int, stride: int, options: AttentionOptions) -> nn.Sequential:
-    """Attention, where the convolution strides a 2x2 average pool, and a pointwise convolution."""
-    return nn.Sequential(spatial("attention", channels, channels, stride, options), nn.Conv2d(channels, channels, 1))
-
-
-def small_values(channels: int, options: AttentionOptions) -> LocalAttention:
-    """An attention layer of a head: W_V starts from a normal distribution of standard deviation 0.01."""
-    layer = LocalAttention(channels, channels, options)
-    nn.init.normal_(layer.value.weight, std=STD)
+    """A layer of the FPN: attention, where the convolution strides a 2x2 average pool, and a pointwise convolution."""
+    layer = nn.Sequential(spatial("attention", channels, channels, stride, options), nn.Conv2d(channels, channels, 1))
+    sharpen(layer)
     return layer
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """The norm of the heads' towers, torchvision's for its second RetinaNet.
+def head_layer(channels: int, options: AttentionOptions) -> nn.Sequential:
+    """A layer of a head: attention whose W_V starts from a normal distribution of standard deviation 0.01, and its norm."""
+    layer = LocalAttention(channels, channels, options)
+    nn.init.normal_(layer.value.weight, std=STD)
+    sharpen(layer)
+    return nn.Sequential(layer, group_norm(channels))
 
-    The paper does not speak of it. Without one, the signal that W_V of this size leaves in layer after layer is too
-    small to tell places apart: logits come near zero, so that each layer takes the mean of its neighbourhood.
+
+def sharpen(module: nn.Module) -> None:
+    """Embeddings that let each pixel start by looking at a few others.
+
+    With r from N(0, 1) it takes nearly the mean of its neighbourhood. The backbone has shortcuts past such a blur; in
+    layer after layer of FPN and heads, which have none, it leaves too little of where things are to learn from.
+    """
+    for layer in module.modules():
+        if isinstance(layer, LocalAttention) and layer.row is not None and layer.column is not None:
+            std = SHARPNESS / math.sqrt(2 * layer.row.shape[-1])
+            nn.init.normal_(layer.row, std=std)
+            nn.init.normal_(layer.column, std=std)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """The norm of the heads' layers, torchvision's for its second RetinaNet.
+
+    The paper does not speak of it. Without one, W_V of this size leaves so little signal after a few layers that the
+    logits of the next ones are near zero and the gradients of all of them vanish.
     """
     return nn.GroupNorm(math.gcd(32, channels), channels)
 
