@@ -239,15 +239,15 @@ def test_a_page_a_scale_and_no_mixing(tmp_path: Path) -> None:
 def test_five_hundred_runs_in_time_and_without_torch(tmp_path: Path) -> None:
     add_many(tmp_path, 500)
     program = (
-        "import sys, time; start = time.process_time(); from sasa.report.__main__ import main;"
+        "import os, sys; from sasa.report.__main__ import main;"
         f"code = main(['dashboard', '--output', {str(tmp_path)!r}]);"
-        "print('cpu', time.process_time() - start, 'torch' in sys.modules, 'altair' in sys.modules, code)"
+        "print('cpu', sum(os.times()[:4]), {'torch', 'altair'} & set(sys.modules), code)"
     )
-    for altair in ("True", "False"):  # a second build finds the charts' script there
+    for limit in (12, 6):  # about 5 s, of two cores, and 2 s where nothing has changed; CI may be slow
         answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        seconds, *found = re.search(r"cpu (\S+) (\S+) (\S+) (\S+)", answer.stdout).groups()  # type: ignore[union-attr]
-        assert found == ["False", altair, "0"]
-        assert float(seconds) < 9  # about 3 s, of two cores, where nothing else computes; CI may be slow
+        seconds, loaded, code = re.search(r"cpu (\S+) (\S+) (\S+)", answer.stdout).groups()  # type: ignore[union-attr]
+        assert (loaded, code) == ("set()", "0")
+        assert float(seconds) < limit
     pages = list((tmp_path / "dashboard" / "runs").glob("*.html"))
     assert len(pages) == 500
     assert all(page.stat().st_size < 100_000 for page in pages)

@@ -5,24 +5,25 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from sasa.errors import InputError
 from sasa.report import script
 from sasa.report.details import PICTURES, run_id
-from sasa.report.site import ASSETS, TEMPLATES, Site
+from sasa.report.site import ASSETS, TEMPLATES, Site, require
 
 MARK = ".sasa-dashboard"  # lies in a folder that this program may clear
 
 
 def build(output: Path, to: Path) -> Path:
     """Writes every page of the runs under `output` to the folder `to`; returns the first page's path."""
-    site = Site(output)
+    require(output)
     prepare(to)
-    with ThreadPoolExecutor(1) as beside:  # Vega takes about as long as 500 runs do
+    with ProcessPoolExecutor(1) as beside:  # Vega takes about as long as 500 runs do
         placed = beside.submit(script.place, to)
+        site = Site(output)
         written = {to / MARK, to / script.NAME, *write_pages(site, to), *place_pictures(site, to)}
         placed.result()
     for path in to.rglob("*"):

@@ -49,14 +49,19 @@ def environment() -> Environment:
     return made
 
 
+def require(output: Path) -> None:
+    """InputError unless there is a folder of runs."""
+    if not output.is_dir():
+        raise InputError(f"there is no folder {output} yet: run something first, such as make demo")
+
+
 class Site:
     """All pages of one reading of an output folder. `live` pages ask their server for changes."""
 
     templates = environment()
 
     def __init__(self, output: Path, live: bool = False, curves: dict[str, tuple[Any, Curves]] | None = None) -> None:
-        if not output.is_dir():
-            raise InputError(f"there is no folder {output} yet: run something first, such as make demo")
+        require(output)
         self.output, self.live = output, live
         collection = collect(output)
         self.runs, self.warnings = collection.runs, collection.warnings
