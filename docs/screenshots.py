@@ -33,6 +33,14 @@ def main(output: Path) -> None:
         page = browser.new_page(viewport={"width": WIDTH, "height": 1000}, color_scheme="light")
         page.goto((pages / "index.html").absolute().as_uri())
         save(page, "dashboard.png", height=1400)
+        page.wait_for_timeout(2000)  # for the charts
+        tables = page.locator("section.table", has=page.locator("tr.finished")).all()
+        fullest = max(
+            tables, key=lambda table: table.locator("tr.finished").count() / table.locator("tbody tr").count()
+        )
+        frame = fullest.bounding_box()
+        assert frame is not None
+        save(page, "charts.png", top=frame["y"] - 12, height=frame["height"] + 24)
         if run is not None:
             page.emulate_media(color_scheme="dark")
             page.goto((pages / "runs" / f"{run_id(run)}.html").absolute().as_uri())

@@ -8,19 +8,24 @@ import re
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from records import add_many, add_run, add_table
 
 from sasa.errors import InputError
+from sasa.report import script
 from sasa.report.collect import collect
 from sasa.report.curves import POINTS, read_curves
 from sasa.report.dashboard import build
 from sasa.report.details import details, run_id
+from sasa.report.figures import FLOPS, PARAMS, all_runs, figures
 from sasa.report.interval import contrast, pooled, quantile
+from sasa.report.paper import TABLES
 from sasa.report.site import Site, embedded
 from sasa.report.statements import STATEMENTS, Verdict, judge
+from sasa.report.tables import compare
 
 NASTY = "</script><script>alert(1)</script>"
 
@@ -208,6 +213,15 @@ def test_missing_running_failed_and_published_are_said(tmp_path: Path) -> None:
         assert text in table[0]
 
 
+def test_a_run_that_never_began_is_not_among_the_latest(tmp_path: Path) -> None:
+    add_run(tmp_path, "table4", "k5", status="failed", reason="the loss is nan at step 9")
+    add_run(tmp_path, "table4", "k3", variant="data.root=typo", status="failed", epochs=None, reason="no folder typo")
+    latest = re.search(r'<section id="latest">.*?</section>', Site(tmp_path).render("index.html"), re.S)
+    assert latest is not None
+    assert "the loss is nan" in latest[0]
+    assert "typo" not in latest[0]
+
+
 def test_a_page_a_scale_and_no_mixing(tmp_path: Path) -> None:
     add_run(tmp_path, "table4", "k3", top1=44.4)
     add_run(tmp_path, "table4", "k3", top1=66.6, scale="cifar10")
@@ -225,27 +239,76 @@ def test_a_page_a_scale_and_no_mixing(tmp_path: Path) -> None:
 def test_five_hundred_runs_in_time_and_without_torch(tmp_path: Path) -> None:
     add_many(tmp_path, 500)
     program = (
-        "import sys, time; from sasa.report.__main__ import main; start = time.process_time();"
+        "import os, sys; from sasa.report.__main__ import main;"
         f"code = main(['dashboard', '--output', {str(tmp_path)!r}]);"
-        "print('cpu', time.process_time() - start, 'torch' in sys.modules, code)"
+        "print('cpu', sum(os.times()[:4]), {'torch', 'altair'} & set(sys.modules), code)"
     )
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    seconds, torch, code = re.search(r"cpu (\S+) (\S+) (\S+)", answer.stdout).groups()  # type: ignore[union-attr]
-    assert (torch, code) == ("False", "0")
-    assert float(seconds) < 6  # about 1.5 s where nothing else computes; CI may be slow
+    for limit in (12, 6):  # about 5 s, of two cores, and 2 s where nothing has changed; CI may be slow
+        answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        seconds, loaded, code = re.search(r"cpu (\S+) (\S+) (\S+)", answer.stdout).groups()  # type: ignore[union-attr]
+        assert (loaded, code) == ("set()", "0")
+        assert float(seconds) < limit
     pages = list((tmp_path / "dashboard" / "runs").glob("*.html"))
     assert len(pages) == 500
     assert all(page.stat().st_size < 100_000 for page in pages)
-    assert max(path.stat().st_size for path in (tmp_path / "dashboard").glob("*")) < 900_000
+    assert max(path.stat().st_size for path in (tmp_path / "dashboard").glob("*")) < 1_000_000
 
 
 def test_nothing_is_fetched_from_elsewhere(tmp_path: Path) -> None:
     add_table(tmp_path, "table4", seeds=1, files=True)
     build(tmp_path, tmp_path / "dashboard")
     for path in (tmp_path / "dashboard").rglob("*"):
-        if path.suffix in (".html", ".css", ".js"):
+        if path.suffix in (".html", ".css", ".js") and path.name != script.NAME:  # the browser's tests watch that one
             addresses = set(re.findall(r"(?:https?:)?//[\w.]+\.[a-z]+", path.read_text()))
             assert addresses <= {"http://www.w3.org"}, path
+            sources = re.findall(r'(?:src|href)="([^"#]+)"', path.read_text()) if path.suffix == ".html" else []
+            local = [source for source in sources if not source.startswith("data:")]
+            assert all((path.parent / source).exists() for source in local), path
+
+
+def test_the_script_of_the_charts_is_written_once(tmp_path: Path) -> None:
+    script.place(tmp_path)
+    path = tmp_path / script.NAME
+    text = path.read_text()
+    assert text.startswith(f"// altair {version('altair')}, vl-convert-python {version('vl-convert-python')}")
+    os.utime(path, (1, 1))
+    script.place(tmp_path)
+    assert path.stat().st_mtime == 1
+    path.write_text("// altair 0.1, " + text)  # of another version
+    script.place(tmp_path)
+    assert path.read_text() == text
+
+
+def test_a_table_s_figures_have_the_paper_s_points_beside_ours(tmp_path: Path) -> None:
+    add_run(tmp_path, "table1", "full_50", scale="imagenet", top1=76.0)
+    add_run(tmp_path, "table1", "full_50", scale="imagenet", top1=77.0, seed=1)
+    found = compare(TABLES["table1"], collect(tmp_path).runs, "imagenet")
+    by_flops, by_params = figures(found)
+    assert (by_flops["x"], by_params["x"]) == (FLOPS, PARAMS)
+    paper, ours = (
+        one
+        for one in by_params["values"]
+        if one["label"].endswith(("/ 50", "2 seeds")) and one["series"] == "full attention"
+    )
+    assert (paper["source"], paper["x"], paper["y"]) == ("paper", 18.0, 77.6)
+    assert (ours["source"], ours["x"], ours["y"]) == ("ours", pytest.approx(18.04), 76.5)
+    assert (ours["low"], ours["high"]) == pytest.approx((76.5 - 0.5**0.5, 76.5 + 0.5**0.5))
+    assert ours["result"] == "76.5 ± 0.7 %"
+
+
+def test_detection_is_drawn_by_its_ap(tmp_path: Path) -> None:
+    accuracy = {split: {"ap": 31.5, "ap50": 50.0} for split in ("validation", "test")}
+    add_run(tmp_path, "table2", "conv_full", accuracy=accuracy)
+    add_run(tmp_path, "table4", "k3")
+    runs = collect(tmp_path).runs
+    for figure in figures(compare(TABLES["table2"], runs, "demo")):
+        assert figure["y"] == "AP (%)"
+    assert figures(compare(TABLES["table2"], runs, "demo"))[1]["values"][0]["y"] == 31.5
+    assert [(one["x"], one["y"], len(one["values"])) for one in all_runs(runs)] == [
+        (cost, f"test {measure} (%)", 1) for measure in ("top-1", "AP") for cost in (FLOPS, PARAMS)
+    ]
+    page = Site(tmp_path).render("compare.html")
+    assert "31.50" in page
 
 
 def test_a_second_build_takes_out_what_is_gone_and_spares_other_folders(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,6 +29,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.w
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
+DRAWN = "figure.chart .plot svg.marks"
+TIP = "#tip"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def test_every_kind_of_page_loads_and_fits(page: Any, output: Path, width: int) 
         *(f"runs/{names[folder]}.html" for folder in folders),
     ):
         page.goto(address(output, name))
-        expect(page.locator("figure.chart svg[role=img]")).to_have_count(page.locator("figure.chart").count())
+        expect(page.locator(DRAWN)).to_have_count(page.locator("figure.chart").count())
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
     assert page.locator("pre").inner_text()  # the failed run's log is open
 
@@ -109,39 +112,82 @@ def test_scale_is_chosen_at_the_top(page: Any, output: Path) -> None:
     assert "77.7" in page.locator("#table4").inner_text()  # the published numbers stand there without runs
 
 
+def point_at(page: Any, chart: Any, across: float, down: float) -> None:
+    """Moves the pointer to a place of a chart, in shares of its width and height."""
+    drawn = chart.locator("svg.marks")
+    drawn.scroll_into_view_if_needed()
+    box = drawn.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down)
+
+
+def colours(chart: Any) -> list[str]:
+    """What the lines of a chart look like on the screen."""
+    return chart.locator(".mark-line path").evaluate_all("all => all.map((one) => getComputedStyle(one).stroke)")
+
+
 def test_pointing_at_a_figure_tells_its_values(page: Any, output: Path) -> None:
     page.goto(address(output, "index.html"))
-    page.locator('#table4 [data-chart="table4-2"] a .mark').first.hover()
-    assert page.locator("#tip").inner_text().startswith("ours: 3, 3 seeds")
-    assert "±" in page.locator("#tip").inner_text()
-    curves = page.locator('[data-chart="table4-learning"] svg[role=img]')
-    curves.scroll_into_view_if_needed()
-    box = curves.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 40)
-    expect(page.locator("#tip")).to_contain_text("epoch")
+    chart = page.locator('[data-chart="table4-2"]')
+    chart.locator(".mark-symbol path").first.hover(force=True)
+    expect(page.locator(TIP)).to_contain_text("ours: 3, 3 seeds")
+    expect(page.locator(TIP)).to_contain_text("±")
+    expect(page.locator(TIP)).to_contain_text("6.6 G FLOPs, 18.0 M parameters")
+    point_at(page, page.locator('[data-chart="table4-learning"]'), 0.9, 0.3)
+    expect(page.locator(TIP)).to_contain_text(re.compile(r"^(3|5|7|9|11), seeds 0 1 2\nepoch [78]: 4\d"))
     page.mouse.move(2, 2)
-    assert page.locator("#tip").is_hidden()
+    expect(page.locator(TIP)).to_be_hidden()
 
 
-def test_curves_choose_a_metric_and_hide_a_row(page: Any, output: Path) -> None:
+def test_a_row_called_script_is_text_in_charts(page: Any, output: Path) -> None:
+    page.goto(address(output, "index.html"))
+    chart = page.locator('[data-chart="table5-2"]')
+    expect(chart.locator("svg.marks")).to_contain_text("<script>alert(2)<")
+    chart.locator(".mark-symbol path").last.hover(force=True)
+    expect(page.locator(TIP)).to_contain_text("<script>alert(2)<")
+
+
+def test_a_click_on_a_point_opens_its_run(page: Any, output: Path) -> None:
+    page.goto(address(output, "index.html"))
+    page.locator('[data-chart="table4-2"] .mark-symbol path').last.click(force=True)
+    expect(page.locator("h1")).to_contain_text("table4=k11")
+
+
+def test_curves_choose_a_metric_and_a_row(page: Any, output: Path) -> None:
     page.goto(address(output, "index.html"))
     chart = page.locator('[data-chart="table4-learning"]')
-    assert chart.locator("path.line").count() == 5
+    expect(chart.locator(".mark-line path")).to_have_count(5)
     chart.locator("select").select_option("train loss")
-    assert "loss" in chart.locator("svg[role=img]").text_content()
-    chart.locator(".keys button").first.click()
-    assert chart.locator("path.line").count() == 4
+    expect(chart.locator("svg.marks")).to_contain_text("loss")
+    chart.locator(".role-legend-label text", has_text="7").click(force=True)
+    expect(chart.locator(".mark-line path[opacity='1']")).to_have_count(1)
+
+
+def test_a_run_of_one_epoch_shows_its_point(page: Any, tmp_path: Path) -> None:
+    folder = add_run(tmp_path, "table4", "k3", epochs=1)
+    line = {"split": "validation", "epoch": 1, "step": 60, "loss": 1.5, "top1": 40.0}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    build(tmp_path, tmp_path / "dashboard")
+    page.goto(address(tmp_path, f"runs/{ids(tmp_path)['table4/k3/scale=demo,seed=0']}.html"))
+    dot = page.locator('[data-chart="run-1"] .mark-symbol path')
+    expect(dot).to_have_attribute("opacity", "1")
+    assert dot.bounding_box()["width"] > 8
+    assert "epochs" not in page.locator(".facts").inner_text()
 
 
 def test_dark_and_light(page: Any, output: Path) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
     page.goto(address(output, "index.html"))
-    light = page.evaluate(background)
+    chart = page.locator('[data-chart="table4-learning"]')
+    expect(chart.locator(".mark-line path")).to_have_count(5)
+    light, drawn = page.evaluate(background), colours(chart)
+    assert len(set(drawn)) == 5
     page.emulate_media(color_scheme="dark")
     dark = page.evaluate(background)
     assert dark != light
+    assert not set(colours(chart)) & set(drawn)  # a chart turns with its page
     page.locator("#theme").click()  # auto, light, dark
     assert page.evaluate(background) == light
+    assert colours(chart) == drawn
     page.goto(address(output, "compare.html"))
     assert page.evaluate(background) == light  # the choice is kept
     page.locator("#theme").click()
@@ -164,7 +210,7 @@ def test_sort_filter_and_compare_keep_the_address(page: Any, output: Path) -> No
     page.wait_for_selector("#side tbody tr.differs")
     assert page.locator("#side tr.differs code").all_inner_texts() == ["extent.k"]
     assert page.locator("#side tr.differs td").all_inner_texts()[1:] == ["3", "11"]
-    assert page.locator("#overlaid figure").first.locator("path.line").count() == 2
+    expect(page.locator("#overlaid figure").first.locator(".mark-line path")).to_have_count(2)
     page.locator("#only").check()
     kept = page.url
     page.goto("about:blank")
@@ -229,6 +275,10 @@ def test_browse_moves_while_a_run_goes_on(page: Any, served: tuple[Path, str, An
     assert share.inner_text() == "25 % of 8 epochs"
     expect(page.locator(".live")).to_have_text("live")
     page.locator("#method summary").click()
+    chart = page.locator('[data-chart="table4-learning"]')
+    expect(chart.locator("svg.marks")).to_have_count(1)
+    chart.locator("svg.marks").evaluate("drawn => { drawn.same = true; }")
+    before = chart.locator(".mark-line path").get_attribute("d")
     page.wait_for_timeout(1000)
     folder = output / "table4" / "k3" / "scale=demo,seed=0"
     with (folder / "metrics.jsonl").open("a") as file:
@@ -240,7 +290,9 @@ def test_browse_moves_while_a_run_goes_on(page: Any, served: tuple[Path, str, An
     assert page.locator("#method").get_attribute("open") is not None  # what was open stays open
     add_run(output, "table4", "k3", top1=45.6)
     expect(page.locator("#table4 tbody")).to_contain_text("45.6", timeout=5000)
-    expect(page.locator("figure.chart svg[role=img]")).to_have_count(page.locator("figure.chart").count())
+    expect(chart.locator(".mark-line path")).not_to_have_attribute("d", before)
+    assert chart.locator("svg.marks").evaluate("drawn => drawn.same")  # new points in the same drawing
+    expect(page.locator(DRAWN)).to_have_count(page.locator("figure.chart").count())
 
 
 def test_browse_keeps_a_comparison_fresh(page: Any, served: tuple[Path, str, Any]) -> None:

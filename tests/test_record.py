@@ -19,6 +19,7 @@ from sasa.record import (
     read_json,
     write_atomically,
 )
+from sasa.report.paper import PLAIN, TWINS
 
 compose.register()
 
@@ -32,10 +33,19 @@ def identity(*variant: str) -> Identity:
 
 
 def test_rows_that_tables_share_have_one_key() -> None:
-    shared = ["table1=conv_stem_50", "table3=attention", "table4=k7", "table5=relative", "table6=content_position"]
-    assert len({key(row) for row in [*shared, "figure5=conv_stem_100", "seed=0"]}) == 1
-    assert key("table1=baseline_50") == key("table3=conv") == key("figure5=baseline_100")
-    assert key("table1=full_50") == key("table7=attention_spatial_values") == key("figure5=full_100")
+    rows: dict[str, set[tuple[str, str]]] = {}
+    for table in compose.tables():
+        for row in compose.options(table):
+            rows.setdefault(key(f"{table}={row}"), set()).add((table, row))
+    shared = [found for found in rows.values() if len(found) > 1]
+    assert sorted(map(sorted, shared)) == sorted(map(sorted, TWINS))  # what the report takes for one run is one
+    assert PLAIN in rows[key()]
+
+
+def test_rows_that_tables_share_are_one_at_every_scale_and_with_overrides() -> None:
+    for twins in TWINS:
+        for overrides in (["scale=imagenet", "seed=3"], ["train.epochs=2"], ["extent=k3", "backbone=resnet26"]):
+            assert len({key(f"{table}={row}", *overrides) for table, row in twins}) == 1
 
 
 def test_rows_of_a_table_have_keys_of_their_own() -> None:

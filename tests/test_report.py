@@ -24,7 +24,7 @@ from sasa.report.collect import alive, collect
 from sasa.report.costs import costs_table
 from sasa.report.formats import comma_separated, escape_latex, escape_markdown, latex, markdown, structured
 from sasa.report.groups import gather, settings
-from sasa.report.paper import TABLES, find_table, published
+from sasa.report.paper import TABLES, TWINS, find_table, published, twin
 from sasa.report.tables import Comparison, compare
 from sasa.report.terminal import print_comparison, print_table
 
@@ -133,6 +133,30 @@ def test_the_same_seed_in_two_folders_counts_once(tmp_path: Path) -> None:
     put(tmp_path, "table4/k3/again", started="2026-01-01", accuracy={"test": {"top1": 10.0}})
     line = comparison(tmp_path, "table4").lines[0]
     assert (line.status, line.top1, line.seeds, line.top1_deviation) == ("finished", 60.0, 1, None)
+
+
+def test_a_finished_run_counts_in_every_table_that_has_its_configuration(tmp_path: Path) -> None:
+    put(tmp_path, "table1/conv_stem_50", accuracy={"validation": {"top1": 71.0}, "test": {"top1": 61.0}})
+    for table, row in TWINS[1]:
+        line = next(line for line in comparison(tmp_path, table).lines if line.row == row)
+        assert (line.status, line.top1) == ("finished", 71.0 if TABLES[table].split == "validation" else 61.0)
+        assert line.notes == (() if table == "table1" else (f"{row}: the same run as table1/conv_stem_50",))
+    assert {line.status for line in comparison(tmp_path, "table7").lines} == {"missing"}
+    put(tmp_path, "table5/relative", accuracy={"validation": {"top1": 72.0}})  # its own run comes first
+    assert [line.top1 for line in comparison(tmp_path, "table5").lines] == [None, None, 72.0]
+
+
+@pytest.mark.parametrize("change", [{"status": "running"}, {"scale": "cifar10"}, {"variant": "extent=k3"}])
+def test_runs_that_are_not_the_same_do_not_count_elsewhere(tmp_path: Path, change: dict[str, str]) -> None:
+    put(tmp_path, "table1/conv_stem_50", **change)
+    assert {line.status for line in comparison(tmp_path, "table5").lines} == {"missing"}
+
+
+def test_the_plain_run_counts_as_the_row_that_it_is(tmp_path: Path) -> None:
+    put(tmp_path, "run/scale=demo,seed=0", table=None, row=None)
+    line = comparison(tmp_path, "table5").lines[-1]
+    assert (line.row, line.top1, line.notes) == ("relative", 70.0, ("relative: the same run as run/scale=demo,seed=0",))
+    assert [line.status for line in comparison(tmp_path, "table1").lines].count("finished") == 1
 
 
 def test_another_split_never_stands_in(tmp_path: Path) -> None:
@@ -283,13 +307,19 @@ def test_any_records_are_shown_and_never_mixed(
         for scale, variant in [*settings(runs, table.name), (None, "")]:
             found = compare(table, runs, scale, variant)
             for line in found.lines:
-                assert {(run.table, run.row) for run in line.runs} <= {(table.name, line.row)}
+                for run in line.runs:
+                    assert (run.table, run.row) == (table.name, line.row) or twin(
+                        run.table, run.row, table.name
+                    ) == line.row
+                    assert run.table == table.name or run.status == "finished"
                 assert len({run.seed for run in line.runs}) == len(line.runs)
             assert {(run.scale, run.variant) for run in found.runs} <= {(scale, variant)}
             assert "\x1b" not in markdown([found]) + latex([found]) + comma_separated([found]) + structured([found])
             printed(found, width).encode()
         every_group = [gather(runs, table.name, *setting) for setting in settings(runs, table.name)]
-        shown += sum(len(group.runs) for groups in every_group for group in groups.values())
+        shown += sum(
+            run.table == table.name for groups in every_group for group in groups.values() for run in group.runs
+        )
     rows = {(r.table, r.row, r.scale, r.variant, r.seed) for r in runs if r.table in TABLES and r.row is not None}
     assert shown == len(rows)
 

@@ -1,4 +1,4 @@
-"""The figures as plain data: series of points with what they say when pointed at. templates/charts.js draws them."""
+"""The figures as plain data: points and curves with what they say when pointed at. charts.py has how they are drawn."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -7,74 +7,91 @@ from sasa.report.collect import Run
 from sasa.report.curves import Curves, short
 from sasa.report.details import run_id
 from sasa.report.names import clean
-from sasa.report.tables import Comparison, Line
+from sasa.report.paper import MEASURES
+from sasa.report.tables import NOTHING, Comparison, Line
 
-PAPER_SCALE = "imagenet"  # where published and own accuracy share an axis; elsewhere each has its own panel
-TOP1 = "top-1 (%)"
+PAPER_SCALES = ("imagenet", "coco")  # where published and own results share an axis; elsewhere each has its own panel
 FLOPS, PARAMS, EXTENT = "FLOPs (G, at the paper's size)", "parameters (M, at the paper's size)", "spatial extent k"
-BY_NETWORK = ("table1", "figure5")  # tables whose first column names a curve
+GRIDS = ("table1", "table2", "figure5")  # tables whose first column names a series, and the last one its points
+BY_COSTS = (*GRIDS, "table3")
+JOINED = ("table1", "table4", "figure5")
 
 Figure = dict[str, Any]
+Place = Callable[[Line, bool], float | str | None]  # where a row stands on an axis, as published or as run
 
 
 def figures(comparison: Comparison) -> list[Figure]:
-    """A table's panels: top-1 against k, against costs, or row by row; the paper's beside ours."""
+    """A table's panels: its first measure against k, against costs, or row by row; the paper's beside ours."""
     name = comparison.table.name
     if name == "table4":
-        axes: list[tuple[str, Callable[[Line, bool], float | None]]] = [(EXTENT, lambda line, _: extent(line))]
-    elif name in (*BY_NETWORK, "table3"):
-        axes = [(FLOPS, flops), (PARAMS, params)]
-    else:
-        axes = [("", lambda line, _: float(comparison.lines.index(line)))]
-    return [panel for title, x in axes for panel in panels(comparison, title, x)]
+        return panels(comparison, EXTENT, lambda line, _: extent(line))
+    if name in BY_COSTS:
+        return panels(comparison, FLOPS, flops) + panels(comparison, PARAMS, params)
+    return panels(comparison, None, lambda line, _: label(line))
 
 
-def panels(comparison: Comparison, title: str, x: Callable[[Line, bool], float | None]) -> list[Figure]:
+def panels(comparison: Comparison, title: str | None, place: Place) -> list[Figure]:
     """One figure's panels: together at the paper's scale, else the paper's, if it prints most of them, and ours."""
-    paper = series(comparison, x, published=True)
-    own = series(comparison, x, published=False)
-    printed = sum(len(found["points"]) for found in paper)
-    ticks = [] if title else [[index, label(line)] for index, line in enumerate(comparison.lines)]
-    common: Figure = {"kind": "points", "x": title, "y": TOP1, "ticks": ticks}
-    if comparison.scale == PAPER_SCALE:
-        return [{**common, "title": "paper (hollow) and ours", "series": paper + own}]
-    found = [{**common, "title": "paper, ImageNet", "series": paper}] if 2 * printed >= len(comparison.lines) else []
-    if any(one["points"] for one in own):
-        found.append({**common, "title": f"ours, {comparison.scale}", "series": own})
-    return found
-
-
-def series(comparison: Comparison, x: Callable[[Line, bool], float | None], published: bool) -> list[dict[str, Any]]:
-    """A series a network where the first column names one, else one series for the table."""
-    by_network = comparison.table.name in BY_NETWORK
-    names = list(dict.fromkeys(line.cells[0] for line in comparison.lines)) if by_network else [comparison.table.name]
+    paper, own = (values(comparison, place, published) for published in (True, False))
+    if comparison.scale in PAPER_SCALES:
+        return [panel(comparison, "paper (hollow) and ours", title, paper + own)]
     found = []
-    for index, name in enumerate(names):
-        lines = [line for line in comparison.lines if not by_network or line.cells[0] == name]
-        points = [point(line, place, published) for line in lines if (place := x(line, published)) is not None]
-        kept = [one for one in points if one["y"] is not None]
-        shown = (f"{name}, paper" if by_network else "paper") if published else (name if by_network else "ours")
-        found.append(
-            {
-                "name": clean(shown),
-                "colour": index,
-                "hollow": published,
-                "joined": by_network or comparison.table.name == "table4",
-                "points": kept,
-            }
-        )
+    if 2 * len(paper) >= len(comparison.lines):
+        found.append(panel(comparison, f"paper, {comparison.table.setting.split(',')[0]}", title, paper))
+    if own:
+        found.append(panel(comparison, f"ours, {comparison.scale}", title, own))
     return found
 
 
-def point(line: Line, x: float, published: bool) -> dict[str, Any]:
-    """A row as a point, with its spread over seeds."""
-    y, spread = (line.top1_published, None) if published else (line.top1, line.top1_deviation)
-    seeds = "" if published or not line.seeds else f", {line.seeds} seed{'s' if line.seeds > 1 else ''}"
-    return {"x": x, "y": y, "spread": spread, "label": label(line) + seeds, "run": link(line.runs, published)}
+def panel(comparison: Comparison, caption: str, title: str | None, found: list[dict[str, Any]]) -> Figure:
+    """Points on two axes; without a title of the first, a line a row."""
+    result = percent(comparison.table.measures[0])
+    if title is not None:
+        return {"kind": "points", "title": caption, "x": title, "y": result, "values": found}
+    flipped = [{**one, "x": one["y"], "y": one["x"]} for one in found]
+    return {"kind": "rows", "title": caption, "x": result, "y": None, "values": flipped}
 
 
-def link(runs: Sequence[Run], published: bool) -> str | None:
-    return None if published or not runs else run_id(runs[0])
+def values(comparison: Comparison, place: Place, published: bool) -> list[dict[str, Any]]:
+    """A point a row that has a result, the paper's or ours."""
+    found = (point(comparison, line, place(line, published), published) for line in comparison.lines)
+    return [one for one in found if one["x"] is not None and one["y"] is not None]
+
+
+def point(comparison: Comparison, line: Line, x: float | str | None, published: bool) -> dict[str, Any]:
+    """A row as a point, with its spread over seeds; a series a network where the first column names one."""
+    table = comparison.table
+    score = line.scores.get(table.measures[0], NOTHING)
+    y, spread = (score.published, None) if published else (score.mean, score.deviation)
+    source = "paper" if published else "ours"
+    found = {
+        "x": x,
+        "y": y,
+        "low": y if y is None or spread is None else y - spread,
+        "high": y if y is None or spread is None else y + spread,
+        "series": clean(line.cells[0]) if table.name in GRIDS else table.name,
+        "source": source,
+        "line": source if table.name in JOINED else label(line),
+        "label": f"{source}: {label(line)}" + ("" if published else seeds(line.seeds)),
+        "result": f"{y:.1f}" + (f" ± {spread:.1f} %" if spread is not None else " %") if y is not None else "",
+        "costs": costs(flops(line, published), params(line, published)),
+    }
+    return found if published or not line.runs else found | {"run": run_id(line.runs[0])}
+
+
+def seeds(count: int) -> str:
+    return f", {count} seed{'' if count == 1 else 's'}" if count else ""
+
+
+def costs(flops: float | None, params: float | None) -> str:
+    """What a network costs at the paper's size, in words."""
+    known = ((flops, "G FLOPs"), (params, "M parameters"))
+    return ", ".join(f"{value:.1f} {unit}" for value, unit in known if value is not None)
+
+
+def percent(measure: str) -> str:
+    """An axis' title: "top-1 (%)"."""
+    return f"{MEASURES[measure]} (%)"
 
 
 def label(line: Line) -> str:
@@ -82,7 +99,7 @@ def label(line: Line) -> str:
 
 
 def extent(line: Line) -> float | None:
-    return float(line.cells[0]) if line.cells[0].isdigit() else None
+    return float(line.cells[0]) if line.cells[0].isdecimal() else None
 
 
 def flops(line: Line, published: bool) -> float | None:
@@ -94,35 +111,38 @@ def params(line: Line, published: bool) -> float | None:
 
 
 def all_runs(runs: Iterable[Run]) -> list[Figure]:
-    """Test top-1 of every finished run against its costs, a series a table."""
-    tables: dict[str, list[Run]] = {}
-    for run in runs:
-        if run.status == "finished" and "top1" in run.accuracy.get("test", {}):
-            tables.setdefault(run.table or "other runs", []).append(run)
-    found = []
-    for title, unit, cost in ((FLOPS, 1e9, "paper_flops"), (PARAMS, 1e6, "paper_params")):
-        groups = [
-            {
-                "name": clean(name),
-                "colour": index,
-                "hollow": False,
-                "joined": False,
-                "points": [
-                    {
-                        "x": getattr(run, cost) / unit,
-                        "y": run.accuracy["test"]["top1"],
-                        "spread": None,
-                        "label": name_of(run),
-                        "run": run_id(run),
-                    }
-                    for run in tables[name]
-                    if getattr(run, cost) is not None
-                ],
-            }
-            for index, name in enumerate(sorted(tables))
-        ]
-        found.append({"kind": "points", "title": "", "x": title, "y": "test top-1 (%)", "ticks": [], "series": groups})
-    return found if tables else []
+    """Top-1 and AP of every finished run, on the test images, against its costs; a series a table."""
+    known = [run for run in runs if run.status == "finished" and run.paper_flops and run.paper_params]
+    found: list[Figure] = []
+    for measure in ("top1", "ap"):
+        points = [point_of(run, measure) for run in known if measure in run.accuracy.get("test", {})]
+        points.sort(key=lambda one: one["series"])
+        for title, cost in ((FLOPS, "flops"), (PARAMS, "params")):
+            placed = [{**one, "x": one[cost]} for one in points]
+            caption = f"{MEASURES[measure]} against {title.split(' (')[0]}"
+            found.append(
+                {"kind": "points", "title": caption, "x": title, "y": f"test {percent(measure)}", "values": placed}
+            )
+    return [figure for figure in found if figure["values"]]
+
+
+def point_of(run: Run, measure: str) -> dict[str, Any]:
+    """A finished run as a point, its costs in the paper's units."""
+    assert run.paper_flops is not None
+    assert run.paper_params is not None
+    in_units = run.paper_flops / 1e9, run.paper_params / 1e6
+    return {
+        "flops": in_units[0],
+        "params": in_units[1],
+        **dict.fromkeys(("y", "low", "high"), run.accuracy["test"][measure]),
+        "series": clean(run.table or "other runs"),
+        "source": "ours",
+        "line": run_id(run),
+        "label": name_of(run),
+        "result": f"{run.accuracy['test'][measure]:.1f} %",
+        "costs": costs(*in_units),
+        "run": run_id(run),
+    }
 
 
 def title_of(run: Run) -> str:
@@ -138,35 +158,42 @@ def name_of(run: Run) -> str:
 
 def learning(comparison: Comparison, curves: Mapping[str, Curves]) -> Figure | None:
     """The learning curves of a table's rows together, the mean over seeds of a row; `curves` by run folder."""
+    grid = comparison.table.name in GRIDS
     found = []
-    looks = appearance(comparison)
-    for index, line in enumerate(comparison.lines):
+    for line in comparison.lines:
         together: dict[str, list[Run]] = {}  # the runs of a row that have come as far as each other
         for run in line.runs:
             if found_curves := curves.get(run.folder):
                 together.setdefault(str([(len(x), x[-1]) for x in xs(found_curves)]), []).append(run)
         for runs in together.values():
-            seeds = " ".join(str(run.seed) for run in runs)
+            numbers = " ".join(str(run.seed) for run in runs)
             found.append(
                 {
-                    "name": label(line),
-                    "label": f"{label(line)}, seed{'s' if len(runs) > 1 else ''} {seeds}",
-                    "colour": looks[index][0],
-                    "dash": looks[index][1],
+                    "series": clean(line.cells[0]) if grid else label(line),
+                    "row": clean(line.cells[-1]),
+                    "label": f"{label(line)}, seed{'s' if len(runs) > 1 else ''} {numbers}",
                     "run": run_id(runs[0]),
                     "curves": mean_curves([curves[run.folder] for run in runs]),
                 }
             )
-    return {"kind": "lines", "series": found} if found else None
+    return {"kind": "grid" if grid else "curves", "series": found} if found else None
 
 
-def appearance(comparison: Comparison) -> list[tuple[int, int]]:
-    """Colour and dash of each row: where the first column names a network, the colour is its, and the dash the row's."""
-    if comparison.table.name not in BY_NETWORK:
-        return [(index % 8, index // 8) for index in range(len(comparison.lines))]
-    names = [line.cells[0] for line in comparison.lines]
-    order = list(dict.fromkeys(names))
-    return [(order.index(name), names[:index].count(name)) for index, name in enumerate(names)]
+def run_curves(run: Run, curves: Curves) -> list[Figure]:
+    """A run's own figures, what it reaches and its loss, on the training images and those held out."""
+    splits = [split for split in ("validation", "train") if split in curves]
+    reached = next((name for name in MEASURES if any(name in curves[split] for split in splits)), None)
+    names = [name for name in (reached, "loss") if name and any(name in curves[split] for split in splits)]
+    series = [{"series": "", "label": name_of(run), "curves": curves}]
+    return [
+        {
+            "kind": "curves",
+            "title": MEASURES.get(name, name),
+            "series": series,
+            "draw": [[split, name] for split in splits],
+        }
+        for name in names
+    ]
 
 
 def xs(curves: Curves) -> list[list[float | None]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sasa.report.collect import Run
+from sasa.report.paper import twin
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,17 @@ class Group:
 
 
 def gather(runs: Iterable[Run], table: str, scale: str, variant: str) -> dict[str, Group]:
-    """The groups of a table at one scale and variant, by row name."""
+    """The groups of a table at one scale and variant, by row name.
+
+    A finished run of another table's row that is the same configuration counts, as it would if it were run here.
+    """
     seeds: dict[str, dict[int, Run]] = {}
     for run in runs:
-        if run.row is not None and (run.table, run.scale, run.variant) == (table, scale, variant):
-            row = seeds.setdefault(run.row, {})
+        row = run.row if run.table == table else twin(run.table, run.row, table) if run.status == "finished" else None
+        if row is not None and (run.scale, run.variant) == (scale, variant):
+            found = seeds.setdefault(row, {})
             # `table4=k3` and `table4=k3 seed=0` are the same experiment in two folders: it counts once.
-            row[run.seed] = max(row.get(run.seed, run), run, key=_standing)
+            found[run.seed] = max(found.get(run.seed, run), run, key=lambda one: _standing(one, table))
     return {
         row: Group(row, scale, variant, tuple(run for _, run in sorted(found.items()))) for row, found in seeds.items()
     }
@@ -66,5 +71,5 @@ def settings(runs: Iterable[Run], table: str) -> list[tuple[str, str]]:
     return sorted({(run.scale, run.variant) for run in runs if run.table == table and run.row is not None})
 
 
-def _standing(run: Run) -> tuple[bool, bool, str]:
-    return run.status == "finished", run.status == "running", run.started
+def _standing(run: Run, table: str) -> tuple[bool, bool, bool, str]:
+    return run.status == "finished", run.table == table, run.status == "running", run.started

@@ -15,14 +15,14 @@ from sasa.report.blocks import signed
 from sasa.report.collect import Run, collect
 from sasa.report.curves import Curves, read_curves
 from sasa.report.details import Details, details, flat, run_id
-from sasa.report.figures import all_runs, figures, learning, name_of, title_of
+from sasa.report.figures import all_runs, figures, learning, name_of, run_curves, title_of
 from sasa.report.groups import settings
 from sasa.report.paper import TABLES
 from sasa.report.statements import judge
 from sasa.report.tables import compare
 
 TEMPLATES = Path(__file__).parent / "templates"
-ASSETS = ("dashboard.css", "app.js", "charts.js", "attention.js", "compare.js")
+ASSETS = ("dashboard.css", "element.js", "charts.js", "attention.js", "compare.js", "app.js")
 SCALES = ("demo", "cifar10", "imagenet")
 
 
@@ -43,9 +43,16 @@ def environment() -> Environment:
         duration=views.duration,
         count=views.count,
         progress=views.progress,
+        result=views.result,
         signed=signed,
     )
     return made
+
+
+def require(output: Path) -> None:
+    """InputError unless there is a folder of runs."""
+    if not output.is_dir():
+        raise InputError(f"there is no folder {output} yet: run something first, such as make demo")
 
 
 class Site:
@@ -54,8 +61,7 @@ class Site:
     templates = environment()
 
     def __init__(self, output: Path, live: bool = False, curves: dict[str, tuple[Any, Curves]] | None = None) -> None:
-        if not output.is_dir():
-            raise InputError(f"there is no folder {output} yet: run something first, such as make demo")
+        require(output)
         self.output, self.live = output, live
         collection = collect(output)
         self.runs, self.warnings = collection.runs, collection.warnings
@@ -111,7 +117,8 @@ class Site:
             return self.results(*self.pages[name])
         if name == "compare.html":
             runs = sorted(self.runs, key=lambda run: run.started, reverse=True)
-            return self.template("compare.html", "compare", "", runs=runs)
+            detection = any("ap" in found for run in runs for found in run.accuracy.values())
+            return self.template("compare.html", "compare", "", runs=runs, detection=detection)
         folder, _, rest = name.partition("/")
         stem, _, suffix = rest.rpartition(".")
         if folder != "runs" or suffix not in ("html", "js"):
@@ -163,13 +170,9 @@ class Site:
             paper=views.paper_row(run),
             same=same,
             results=views.results_name(run.scale, run.variant if run.row else ""),
-            curves=self.curve_figure(run),
+            curves=self.curves(run),
+            figures=run_curves(run, self.curves(run)),
         )
-
-    def curve_figure(self, run: Run) -> dict[str, Any] | None:
-        curves = self.curves(run)
-        one = {"name": name_of(run), "label": name_of(run), "colour": 0, "run": None, "curves": curves}
-        return {"kind": "lines", "series": [one]} if curves else None
 
     def data(self, run: Run) -> str:
         """A script that hands one run to the page that compares."""

@@ -179,8 +179,8 @@ def _notes(group: Group, table: Table) -> Iterable[str]:
 
 
 def _remarks(run: Run, group: Group, table: Table) -> Iterable[str]:
-    if run.status == "finished" and run.same_as:
-        yield f"the same run as {run.same_as}"
+    if run.status == "finished" and (run.same_as or run.table != table.name):
+        yield f"the same run as {run.same_as or run.folder}"
     measure = table.measures[0]
     if run.status == "finished" and measure not in run.accuracy.get(table.split, {}):
         yield f"finished without {article(measure)} on the {table.split} split"

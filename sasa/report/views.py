@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sasa.report.blocks import Block, Cell, blocks, counted
 from sasa.report.collect import Run
 from sasa.report.details import Layer
-from sasa.report.paper import Row, published
+from sasa.report.paper import MEASURES, Row, published
 from sasa.report.run import duration as spoken
 from sasa.report.tables import Comparison, Line
 
@@ -93,9 +93,16 @@ def counts(comparisons: Iterable[Comparison]) -> dict[str, int]:
 
 
 def latest(runs: Iterable[Run]) -> list[Run]:
-    """The runs in progress, then those that began last."""
-    newest = sorted(runs, key=lambda run: run.started, reverse=True)
+    """The runs in progress, then those that began last; a run that failed before it could begin is none of them."""
+    begun = [run for run in runs if run.status != "failed" or run.epochs is not None]
+    newest = sorted(begun, key=lambda run: run.started, reverse=True)
     return sorted(newest, key=lambda run: run.status != "running")[:LATEST]
+
+
+def result(run: Run, split: str) -> tuple[str, float] | None:
+    """What a run came to on a split, such as ("top-1", 51.2), or its AP where it detects objects."""
+    found = run.accuracy.get(split, {})
+    return next(((text, found[name]) for name, text in MEASURES.items() if name in found), None)
 
 
 def progress(run: Run, curves: Mapping[str, Mapping[str, Sequence[float | None]]]) -> float | None:
@@ -126,7 +133,7 @@ def facts(run: Run) -> dict[str, str]:
     found = {"status": run.status, "scale": run.scale, "seed": str(run.seed)}
     for split, measures in run.accuracy.items():
         for name, value in measures.items():
-            found[f"{split} {name.replace('top', 'top-')}"] = f"{value:.2f}"
+            found[f"{split} {MEASURES.get(name, name.replace('top', 'top-'))}"] = f"{value:.2f}"
     epochs = "" if run.epochs is None else f"{run.epochs_done or 0} of {run.epochs}"
     found |= {"epochs": epochs, "FLOPs": count(run.flops), "parameters": count(run.params)}
     found |= {"at the paper's size": f"{count(run.paper_flops)} FLOPs, {count(run.paper_params)} parameters"}

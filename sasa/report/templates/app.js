@@ -35,6 +35,13 @@
   let stamp = null;
   const sections = new Map(); // each section's text as it came, so that only what has changed is replaced
 
+  function keep(figure) { // a drawn figure goes on with the new data
+    const old = document.querySelector(`figure[data-chart="${figure.dataset.chart}"]`);
+    if (!old) return;
+    old.querySelector("script").textContent = figure.querySelector("script").textContent;
+    figure.replaceWith(old);
+  }
+
   function take(text) {
     const fresh = new DOMParser().parseFromString(text, "text/html");
     const known = sections.size > 0, main = document.querySelector("main");
@@ -43,6 +50,7 @@
       if (known && sections.get(section.id) === html && old) continue;
       sections.set(section.id, html);
       if (!known && old) continue;
+      section.querySelectorAll("figure[data-chart]").forEach(keep);
       section.querySelectorAll("details[id]").forEach((one) => { one.open ||= document.getElementById(one.id)?.open || false; });
       old ? old.replaceWith(section) : main.append(section);
       if (section.id !== "comparison") start(section, section.id === "runs");

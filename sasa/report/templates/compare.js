@@ -66,21 +66,22 @@
     box.replaceChildren();
     chosen.forEach((run, index) => {
       const chip = sasa.element("button", { type: "button", class: "chip", title: "take it out" }, box);
-      sasa.element("i", {}, chip).style.background = sasa.colour(index);
+      sasa.element("i", {}, chip).style.background = `var(--c${index % 8})`;
       chip.append(`${run.name} ×`);
       chip.onclick = () => { state.runs = state.runs.filter((id) => id !== run.id); update(); };
     });
     $("comparison").hidden = !chosen.length;
     if (!chosen.length) return;
-    const series = chosen.map((run, index) => ({ name: run.name, label: run.name, colour: index, run: run.id, curves: run.curves }));
+    const series = chosen.map((run) => ({ series: run.name, label: run.name, run: run.id, curves: run.curves }));
     for (const metric of ["validation top1", "train loss"]) {
       const name = `compare-${metric.split(" ")[0]}`;
       let figure = $("overlaid").querySelector(`[data-chart="${name}"]`);
       if (!figure) {
         figure = sasa.element("figure", { class: "chart", "data-chart": name, "data-metric": metric }, $("overlaid"));
         sasa.element("figcaption", {}, figure, "curves");
+        sasa.element("div", { class: "plot" }, figure);
       }
-      sasa.chart(figure, { kind: "lines", series });
+      sasa.chart(figure, { kind: "curves", series });
     }
     table(chosen);
   }
