@@ -33,9 +33,10 @@ lint: setup  ## Check style and types
 costs: setup  ## FLOPs and parameters of every row beside the paper's; trains nothing
 	$(BIN)/python -m sasa.cost
 
-bench: setup  ## Time the operation and the networks against their contenders (ARGS=--quick)
+bench: setup  ## Time the operation, networks and detectors against their contenders (ARGS=--quick)
 	$(BIN)/python -m sasa.bench ops $(ARGS)
 	$(BIN)/python -m sasa.bench models $(ARGS)
+	$(BIN)/python -m sasa.bench detectors $(ARGS)
 
 tables: $(TABLES)  ## Every table
 

@@ -1,6 +1,7 @@
 """The benchmarks' contenders compute the operation, and the command prints and writes its rows."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 import torch
 
 from sasa.bench import __main__ as command
-from sasa.bench import contenders, measure, ops
+from sasa.bench import contenders, detectors, measure, ops
 from sasa.ops import reference
+from sasa.report.paper import TABLES
 
 
 def test_contenders_compute_the_operation() -> None:
@@ -51,3 +53,13 @@ def test_the_command_prints_and_writes_rows(tmp_path: Path, monkeypatch: pytest.
     assert {x["table"] for x in written["rows"]} == {"shapes", "extents", "sides"}
     assert written["conditions"]["dtype"] == "float32"
     assert "unfold" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_detectors_are_timed_beside_torchvisions(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(detectors, "SIDE", 256)
+    monkeypatch.setattr(sys, "argv", ["bench", "detectors", "--quick", "--device", "cpu"])
+    command.main()
+    printed = capsys.readouterr().out
+    for row in TABLES["table2"].rows:
+        assert re.search(rf"{row.name} .*\d\.\d\dx", printed), printed

@@ -1,4 +1,4 @@
-"""`python -m sasa.bench ops` and `python -m sasa.bench models`: tables, and with --json a file."""
+"""`python -m sasa.bench ops`, `models` and `detectors`: tables, and with --json a file."""
 
 import argparse
 import json
@@ -10,24 +10,29 @@ from rich.console import Console
 from rich.table import Table
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-BASELINES = {"shapes": "unfold", "models": "ResNet-50 (torchvision)"}
+BASELINES = {
+    "shapes": "unfold",
+    "models": "ResNet-50 (torchvision)",
+    "detectors": "RetinaNet (torchvision)",
+}
 HEADINGS = {
     "shapes": "Attention core at the paper's shapes, k = 7, 8 heads",
     "extents": "Growth with the spatial extent",
     "sides": "Growth with the map",
     "models": "Training step at 224 x 224",
+    "detectors": "Training step of Table 2's detectors at 640 x 640 (160 x 160 with --quick)",
 }
 
 
 def main() -> None:
     """Runs the chosen benchmark and prints its tables."""
     parser = argparse.ArgumentParser(prog="python -m sasa.bench", description=__doc__)
-    parser.add_argument("what", choices=["ops", "models"])
+    parser.add_argument("what", choices=["ops", "models", "detectors"])
     parser.add_argument("--quick", action="store_true", help="fewer shapes, contenders and rounds")
     parser.add_argument("--json", type=Path, help="write the rows and the conditions to this file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=DTYPES, help="float32 on a CPU, bfloat16 on a GPU by default")
-    parser.add_argument("--batch", type=int, help="8 on a CPU, 128 on a GPU by default")
+    parser.add_argument("--batch", type=int, help="8 on a CPU, 128 on a GPU by default; of detectors 1 and 8")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--compile", action="store_true", help="compile the networks")
     options = parser.parse_args()
@@ -35,11 +40,16 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     dtype = DTYPES[options.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
-    batch = options.batch or (128 if device.type == "cuda" else 8)
+    small, large = (1, 8) if options.what == "detectors" else (8, 128)
+    batch = options.batch or (large if device.type == "cuda" else small)
     if options.what == "ops":
         from sasa.bench import ops
 
         rows = ops.run(device, dtype, batch, options.quick)
+    elif options.what == "detectors":
+        from sasa.bench import detectors
+
+        rows = detectors.run(device, dtype, batch, options.quick)
     else:
         from sasa.bench import models
 
@@ -63,7 +73,7 @@ def main() -> None:
 def render(table: str, rows: list[dict[str, Any]]) -> Table:
     """One table, with each row's time as a ratio to the baseline's in the same place."""
     grid = Table(title=HEADINGS[table], title_justify="left")
-    models = table == "models"
+    models = table in ("models", "detectors")
     names = ["network"] if models else ["shape", "extent", "contender"]
     times = ["step_ms", "images_a_second"] if models else ["forward_ms", "both_ms"]
     for name in [*names, *times, "peak_mb"]:

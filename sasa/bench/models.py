@@ -27,11 +27,16 @@ def networks(quick: bool) -> dict[str, nn.Module]:
 
 def run(device: torch.device, dtype: torch.dtype, batch: int, quick: bool, compiled: bool) -> list[dict[str, Any]]:
     """Rows of the table: a training step's seconds, images a second and peak memory."""
-    steps = {x: {"step": training_step(y, device, dtype, batch, compiled)} for x, y in networks(quick).items()}
-    results = alternate(steps, 3 if quick else 5, device)
+    steps = {x: training_step(y, device, dtype, batch, compiled) for x, y in networks(quick).items()}
+    return measured("models", steps, batch, 3 if quick else 5, device)
+
+
+def measured(table: str, steps: dict[str, Step], batch: int, rounds: int, device: torch.device) -> list[dict[str, Any]]:
+    """Rows of a table of networks' training steps."""
+    results = alternate({name: {"step": step} for name, step in steps.items()}, rounds, device)
     return [
         {
-            "table": "models",
+            "table": table,
             "network": name,
             "step_ms": 1e3 * result.median("step"),
             "images_a_second": batch / result.median("step"),

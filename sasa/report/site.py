@@ -89,7 +89,7 @@ class Site:
             for setting in settings(self.runs, table):
                 found.setdefault(setting, 0)
         for run in self.runs:
-            if run.row is not None and (run.scale, run.variant) in found:
+            if (run.scale, run.variant) in found:
                 found[run.scale, run.variant] += 1
         return dict(sorted(found.items(), key=lambda item: (scales.index(item[0][0]), item[0][1])))
 
