@@ -33,11 +33,12 @@ def main(cfg: DictConfig) -> None:
     from sasa.report.run import print_line, print_next, print_run
 
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    identity = compose.identity("python run.py")
-    label = compose.label(get_args().overrides) if sweep else identity.title
+    label = compose.label(get_args().overrides)
     labels.append(label)
     try:
         config = compose.checked(cfg)
+        identity = compose.identity("python run.py")
+        label = label if sweep else identity.title
         if sweep and identity.table:
             tables[identity.table, config.scale.name, ",".join(identity.variant), config.output] = None
         result, folder = job.run(config, identity, console)

@@ -83,5 +83,5 @@ def test_changed_defaults_leave_out_the_machine() -> None:
 
 
 def test_defaults_are_those_of_the_scale() -> None:
-    assert compose.defaults("demo")["scale"]["width"] == 0.25
-    assert compose.defaults("imagenet")["train"]["epochs"] == 130
+    assert compose.defaults("classification", "demo")["scale"]["width"] == 0.25
+    assert compose.defaults("classification", "imagenet")["train"]["epochs"] == 130

@@ -365,11 +365,11 @@ def test_the_log_of_the_sum_is_the_equations() -> None:
 @pytest.mark.parametrize("backend", ["tiled", pytest.param("cpu", marks=needs_compiler)])
 @pytest.mark.parametrize(("height", "width"), [(4, 4), (3, 4), (1, 2)])
 def test_attention_in_blocks_is_attention_that_reaches_all_of_a_block(backend: str, height: int, width: int) -> None:
-    case = Case(batch=5, height=height, width=width, extent=7)
+    case = Case(batch=5, height=height, width=width, extent=7, scale=0.5)
     dtype = torch.float32 if backend == "cpu" else torch.float64
     expected = results(case, "reference", torch.float32, torch.float64)
     inputs = {x: y.detach().to(dtype).requires_grad_() for x, y in case.inputs(torch.float32).items() if y is not None}
-    output = block_attention(**inputs, heads=case.heads, backend=backend)
+    output = block_attention(**inputs, heads=case.heads, scale=case.scale, backend=backend)
     gradients = torch.autograd.grad(output, list(inputs.values()), case.gradient(torch.float32).to(dtype))
     for name, value in {"output": output, **dict(zip(inputs, gradients, strict=True))}.items():
         torch.testing.assert_close(

@@ -81,11 +81,11 @@ def compose_row(overrides: Sequence[str]) -> Config:
 
 
 @cache
-def defaults(scale: str) -> dict[str, Any]:
-    """The configuration of `python run.py scale=<scale>`, by the Hydra of the present job where this process has one."""
+def defaults(task: str, scale: str) -> dict[str, Any]:
+    """The configuration of `python run.py task=<task> scale=<scale>`, by the Hydra of this process's job if it has one."""
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
-        return asdict(checked(hydra_compose("config", [f"scale={scale}"])))
+        return asdict(checked(hydra_compose("config", [f"task={task}", f"scale={scale}"])))
 
 
 def identity(program: str) -> Identity:
@@ -106,7 +106,7 @@ def identity(program: str) -> Identity:
         variant=variant,
         command=shlex.join([*program.split(), *task]),
         like=None if table else like(choices, keys.values()),
-        defaults=defaults(choices["scale"]),
+        defaults=defaults(choices["task"], choices["scale"]),
     )
 
 

@@ -52,13 +52,12 @@ class AttentionStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pixels, values = x.permute(0, 2, 3, 1), self.value(x)
         bands = [
-            torch.cat(
-                [self.attend(pixels[:, rows, columns], values[:, rows, columns]) for columns in parts(x.shape[3])],
-                dim=2,
+            joined(
+                [self.attend(pixels[:, rows, columns], values[:, rows, columns]) for columns in parts(x.shape[3])], 2
             )
             for rows in parts(x.shape[2])
         ]
-        return self.maxpool(self.relu(self.bn(torch.cat(bands, dim=1).permute(0, 3, 1, 2))))
+        return self.maxpool(self.relu(self.bn(joined(bands, 1).permute(0, 3, 1, 2))))
 
     def attend(self, pixels: Tensor, values: Tensor) -> Tensor:
         """Attention in the blocks of (B, H, W, in_channels) with values (B, H, W, channels), H and W multiples of a block."""
@@ -69,12 +68,13 @@ class AttentionStem(nn.Module):
             for x in (pixels, values)
         )
         output = block_attention(
-            self.query(pixels) * self.scale,
+            self.query(pixels),
             self.key(pixels),
             values,
             heads=self.heads,
             row=self.row,
             column=self.column,
+            scale=self.scale,
             backend=self.backend,
         )
         return output.unflatten(0, (-1, down, right)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
@@ -84,6 +84,11 @@ def parts(size: int) -> list[slice]:
     """The whole blocks along a side of the image, and what is left of one, if any."""
     whole = size - size % BLOCK
     return [part for part in (slice(0, whole), slice(whole, size)) if part.start < part.stop]
+
+
+def joined(tensors: list[Tensor], dim: int) -> Tensor:
+    """The tensors along a dimension; one alone is not copied."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
 
 
 class PointwiseValues(nn.Module):

@@ -7,9 +7,17 @@ from sasa.ops.api import local_attention, resolve
 
 
 def block_attention(
-    query: Tensor, key: Tensor, value: Tensor, *, heads: int, row: Tensor, column: Tensor, backend: str = "auto"
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    heads: int,
+    row: Tensor,
+    column: Tensor,
+    scale: float = 1.0,
+    backend: str = "auto",
 ) -> Tensor:
-    """Each pixel attends to all pixels of its block: for each head `softmax(query . key + query . r) value`.
+    """Each pixel attends to all pixels of its block: for each head `softmax(scale * (query . key + query . r)) value`.
 
     query, key, value: (N, H, W, C), N blocks of H x W pixels, C = heads * head_dim, the channels of a head adjacent.
     row, column: (heads, extent, head_dim / 2), the embedding of each row and column offset from -(extent // 2) on, which
@@ -19,11 +27,13 @@ def block_attention(
     """
     extent = row.shape[1]
     if resolve(backend, query.device, query.dtype) == "cpu":
-        return local_attention(query, key, value, heads=heads, extent=extent, row=row, column=column, backend="cpu")
+        return local_attention(
+            query, key, value, heads=heads, extent=extent, row=row, column=column, scale=scale, backend="cpu"
+        )
     height, width = query.shape[1:3]
-    q, k, v = (
-        x.flatten(1, 2).unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value)
-    )  # n heads pixels d
+    q, k, v = (  # n heads pixels d
+        x.flatten(1, 2).unflatten(2, (heads, -1)).transpose(1, 2) for x in (query * scale, key, value)
+    )
     by_row = row[:, offsets(height, extent, row.device)].repeat_interleave(width, 1).repeat_interleave(width, 2)
     by_column = column[:, offsets(width, extent, row.device)].repeat(1, height, height, 1)
     relative = torch.cat([by_row, by_column], dim=-1).to(q.dtype)  # heads queries keys d

@@ -16,21 +16,23 @@ def print_run(result: dict[str, Any], paper: Row | None, folder: Path, console: 
     accuracy, own, full = result["accuracy"], result["costs"], result["paper_costs"]
     measures = [name for name in MEASURES if name in accuracy["test"]]
     names = [MEASURES[name] for name in measures]
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
+    # Several measures, in 80 columns: headings of two lines, and the unit stands once.
+    space, padding, show = ("\n", 0, bare) if names[1:] else (" ", 1, percent)
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding))
+    table.add_column("results in %" if names[1:] else "", no_wrap=True, vertical="bottom")
     for name in ("FLOPs (G)", "params (M)", f"test {names[0]}", *names[1:], f"validation {names[0]}"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name.replace(" ", space), justify="right", no_wrap=True, vertical="bottom")
     table.add_row(
         "this run",
         f"{own['flops'] / 1e9:.3f}",
         f"{own['params'] / 1e6:.3f}",
-        f"[bold green]{percent(accuracy['test'][measures[0]])}[/]",
-        *(percent(accuracy["test"][name]) for name in measures[1:]),
-        percent(accuracy["validation"][measures[0]]),
+        f"[bold green]{show(accuracy['test'][measures[0]])}[/]",
+        *(show(accuracy["test"][name]) for name in measures[1:]),
+        show(accuracy["validation"][measures[0]]),
     )
     table.add_row("at the paper's size", f"{full['flops'] / 1e9:.2f}", f"{full['params'] / 1e6:.2f}")
     if paper is not None:
-        results = [percent(paper.published(name)) for name in measures]
+        results = [show(paper.published(name)) for name in measures]
         data = "ImageNet" if "top1" in measures else "COCO"
         table.add_row(f"the paper ({data})", number(paper.flops), number(paper.params), *results, style="dim")
     console.print(table)
@@ -80,6 +82,11 @@ def print_next(console: Console) -> None:
 def percent(value: float | None) -> str:
     """A result; a dash where there was nothing to measure."""
     return "-" if value is None else f"{value:.1f} %"
+
+
+def bare(value: float | None) -> str:
+    """The same without its unit."""
+    return percent(value).removesuffix(" %")
 
 
 def number(value: float | None) -> str:
