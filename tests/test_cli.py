@@ -62,6 +62,7 @@ def refused(ended: Ended, *expected: str) -> None:
         ("layers.groups=[attention,attention,attention,lstm]", "expected one of [convolution, attention]"),
         ("backbone.depth=51", "backbone.depth=51: the paper's networks have 26, 38 or 50 layers"),
         ("backbone.width=1e-9", "backbone.width=1e-09 with scale.width=0.25 leaves no channels"),
+        ("scale=coco", "data.reader=coco has boxes, and task=classification needs classes"),
         ("data.root=${nowhere}", "nowhere"),
         ("data.size=???", "size"),
         ("~data", "data"),
@@ -72,6 +73,11 @@ def refused(ended: Ended, *expected: str) -> None:
 def test_a_bad_command_is_refused_in_one_line(command: str, expected: str, tmp_path: Path) -> None:
     refused(call(*command.split(), f"output={tmp_path}/out", "tracker=none"), expected)
     assert not list(tmp_path.glob("**/result.json"))
+
+
+def test_the_scale_of_coco_asks_for_its_folder(tmp_path: Path) -> None:
+    ended = call("table2=conv_full", "scale=coco", f"output={tmp_path}/out", "tracker=none")
+    refused(ended, "data.root=null, but data.reader=coco reads images from a folder: set data.root")
 
 
 def test_help_and_composition_do_not_import_torch(tmp_path: Path) -> None:
