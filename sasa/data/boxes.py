@@ -76,7 +76,7 @@ class BoxView:
     """uint8 (3, S, S): the whole image, its longer side S, in the top left corner; in training a jittered random crop."""
 
     def __init__(self, size: int, jitter: float, augment: Augment) -> None:
-        self.size, self.augment = size, augment
+        self.size, self.augment, self.smallest_scale = size, augment, 1 - jitter
         self.flip = v2.RandomHorizontalFlip()
         self.crop = v2.Compose(
             [
@@ -103,7 +103,8 @@ class BoxView:
         canvas = tuple(picture.shape[1:])
         objects = {"boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=canvas), "labels": labels}
         image = tv_tensors.Image(picture)
-        if self.augment is Augment.crop_flip:
+        vanishes = min(canvas) * self.size * self.smallest_scale < max(canvas)  # a side, of a long and narrow image
+        if self.augment is Augment.crop_flip and not vanishes:
             image, objects = self.crop(image, objects)
         else:
             height, width = self.whole_size(*canvas)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ def read_annotations(path: Path, field: str) -> dict[str, Any]:
             )
     if not content["images"]:
         raise InputError(f"{path} names no image: data.{field} needs at least one")
+    for name, keys in (("images", ["id"]), ("categories", ["id"]), ("annotations", ["image_id", "category_id"])):
+        for key in keys:
+            odd = next((item.get(key) for item in content[name] if not isinstance(item.get(key), int | str)), 0)
+            if odd != 0:
+                raise InputError(f"{path}: one of the {name} has {key} {odd}: expected a whole number")
+    for name in ("images", "categories"):
+        counts = Counter(item["id"] for item in content[name])
+        number, times = counts.most_common(1)[0] if counts else (0, 1)
+        if times > 1:
+            raise InputError(f"{path} has {times} {name} with the id {number}: give each its own")
     return content
 
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sasa.data.scene import KINDS, SLOTS, TEXTURES, Floats, Scenes, colours
+from sasa.data.scene import DISC, KINDS, SLOTS, TEXTURES, Floats, Scenes, colours
 from sasa.data.seeds import uniform
 
 GRID = 5  # the background interpolates GRID x GRID random colours
@@ -103,7 +103,7 @@ def paint(canvas: NDArray[np.float32], scenes: Scenes, rows: NDArray[np.int64], 
 def distance(kind: str, u: Floats, v: Floats) -> Floats:
     """Signed distance to the outline, below 0 inside; the part's radius is 1."""
     if kind == "disc":
-        return np.hypot(u, v) - 0.92
+        return np.hypot(u, v) - DISC
     if kind == "square":
         return np.maximum(np.abs(u), np.abs(v)) - 0.8
     if kind == "triangle":

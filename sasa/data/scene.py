@@ -35,6 +35,7 @@ HUES = {
     "cross": (0.55, 0.65),
 }  # red, green; distractors are blue or yellow
 DISTRACTOR_HUES = ((0.25, 0.40), (0.75, 0.85))  # by slot
+DISC = 0.92  # radius of a disc over that of its part
 OUTLINES = {  # corners on the unit disc, for boxes
     "square": [(0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8)],
     "triangle": [(0.0, 1.0), (0.866, -0.5), (-0.866, -0.5)],
@@ -100,7 +101,7 @@ class Scenes:
         """One part with the tight box around its outline."""
         kind = KINDS[self.kind[scene, slot]]
         centre, radius, turn = self.centre[scene, slot], self.radius[scene, slot], self.turn[scene, slot]
-        reach = np.ones(2)
+        reach = np.full(2, DISC if kind == "disc" else 1.0)
         low, high = -reach, reach
         if kind in OUTLINES:
             cos, sin = np.cos(turn), np.sin(turn)

@@ -125,7 +125,10 @@ def group_norm(channels: int) -> nn.GroupNorm:
     The paper does not speak of it. Without one, W_V of this size leaves so little signal after a few layers that the
     logits of the next ones are near zero and the gradients of all of them vanish.
     """
-    return nn.GroupNorm(math.gcd(32, channels), channels)
+    groups = math.gcd(32, channels)
+    if groups == channels:  # of a map of one pixel a channel alone is always its own mean
+        groups = max(1, groups // 2)
+    return nn.GroupNorm(groups, channels)
 
 
 class ClassHead(RetinaNetClassificationHead):

@@ -138,7 +138,9 @@ class SpatialValues(nn.Module):
         weights = self.project.weight.unflatten(0, (self.mixtures, -1)).transpose(1, 2)  # m in c
         projected = pixels.reshape(BLOCK * BLOCK, 1, -1, pixels.shape[-1]) @ weights  # ab m n c
         mixture = ((self.row[:, None] + self.column) @ self.nu.T).softmax(-1).flatten(0, 1)  # ab m
-        values = (mixture[:, None].to(projected.dtype) @ projected.flatten(2)).view(*pixels.shape[:-1], -1)
+        values = (mixture[:, None].to(projected.dtype) @ projected.flatten(2)).view(
+            *pixels.shape[:-1], weights.shape[-1]
+        )
         return values.permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -107,25 +108,27 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_layers(path: Path) -> tuple[Layer, ...]:
     try:
         found = read_object(path).get("layers", [])
-        return tuple(
+        layers = tuple(
             Layer(str(layer["name"]), str(layer["kind"]), float(layer["flops"]), float(layer["params"]))
             for layer in found
         )
     except (TypeError, KeyError, ValueError):
         return ()
+    return layers if all(isfinite(layer.flops) and isfinite(layer.params) for layer in layers) else ()
 
 
 def read_attention(path: Path) -> dict[str, Any] | None:
-    """The content of attention.json, if its arrays have the sizes that they claim."""
+    """The content of attention.json, if its arrays have the sizes that they claim and its numbers are finite."""
     content = read_object(path)
     try:
+        json.dumps(content, allow_nan=False)
         images = len(content["images"])
         for layer in content["layers"]:
             assert len(layer["weights"]) == images
             for points in layer["weights"]:
                 assert len(points) == len(layer["pixels"])
                 assert all(len(head) == layer["extent"] ** 2 for point in points for head in point)
-    except (KeyError, TypeError, AssertionError):
+    except (KeyError, TypeError, ValueError, AssertionError):
         return None
     return content
 
