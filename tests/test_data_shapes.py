@@ -11,7 +11,7 @@ from test_data_loaders import data
 from sasa.config.schema import Augment
 from sasa.data.build import splits
 from sasa.data.render import render
-from sasa.data.scene import DIRECTIONS, FAR, KINDS, WOBBLE, Part, scenes
+from sasa.data.scene import CLOSE, DIRECTIONS, FAR, KINDS, WOBBLE, Part, View, scenes
 from sasa.data.seeds import hash64, uniform
 from sasa.errors import InputError
 
@@ -98,10 +98,11 @@ def test_a_bag_of_parts_says_nothing_about_the_class() -> None:
             assert all(abs(group.mean() - values[:, slot].mean()) <= error for group in groups)
 
 
+@pytest.mark.parametrize("view", [FAR, CLOSE])
 @pytest.mark.parametrize("kind", KINDS)
-def test_boxes_are_tight(kind: str) -> None:
+def test_boxes_are_tight(kind: str, view: View) -> None:
     """What a part changes in the image is its box, give or take the shadow."""
-    many = scenes(0, np.arange(60), 128, 8)
+    many = scenes(0, np.arange(60), 128, 8, view)
     many.kind[:, CROSS] = KINDS.index(kind)
     many.present[:, :RING] = False
     without = dataclasses.replace(many, present=many.present.copy())
@@ -113,7 +114,7 @@ def test_boxes_are_tight(kind: str) -> None:
         rows, columns = np.flatnonzero(changed[scene].any(1)), np.flatnonzero(changed[scene].any(0))
         found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         errors.append(np.abs(np.array(found) - part.box).max())
-    assert np.median(errors) < 2
+    assert np.median(errors) < 2.2
 
 
 def test_classes_are_balanced_and_named() -> None:

@@ -124,6 +124,14 @@ def test_attention_stands_in_every_place() -> None:
 # Data
 
 
+@pytest.mark.parametrize("channels", [64, 128, 256])
+def test_narrow_heads_have_a_norm_for_maps_of_one_pixel(channels: int) -> None:
+    """The last level of a small image is one pixel: a group of one channel would have no spread there."""
+    model = detector(row("conv_full", f"heads.channels={channels}", "backbone=resnet26"))
+    losses = model.train()([torch.randn(3, 96, 96)], [{"boxes": torch.empty(0, 4), "labels": torch.empty(0).long()}])
+    assert all(loss.isfinite() for loss in losses.values())
+
+
 def test_batches_do_not_depend_on_workers_or_on_where_the_epoch_starts() -> None:
     config = replace(row("conv_full", *TINY).data, size=32)
     parts = splits(config, boxes=True)
@@ -198,6 +206,15 @@ def coco_set(root: Path, *overrides: str) -> Config:
     )
 
 
+def test_a_long_and_narrow_image_is_seen_whole_where_jitter_would_leave_no_side() -> None:
+    view = BoxView(64, 0.2, Augment.crop_flip)
+    for seed in range(10):
+        picture = torch.full((3, 1000, 14), 200, dtype=torch.uint8)
+        image, objects = view.random(picture, torch.tensor([[0.0, 0, 14, 900]]), torch.tensor([1]), seed)
+        assert image.shape == (3, 64, 64)
+        assert len(objects) <= 1
+
+
 def test_crowds_empty_images_and_boxes_of_no_area(tmp_path: Path) -> None:
     config = coco_set(write_set(tmp_path))
     parts = splits(config.data, boxes=True)
@@ -238,6 +255,9 @@ def test_a_set_in_cocos_format_trains(tmp_path: Path) -> None:
         (lambda c: c["categories"].append({"id": 40, "name": "cow"}), r"has 3 categories: set data\.classes=3"),
         (lambda c: c["images"][0].pop("height"), r"image 1 has no height and width"),
         (lambda c: c["images"].clear(), r"names no image"),
+        (lambda c: c["images"][0].update(id=[1]), r"one of the images has id \[1\]: expected a whole number"),
+        (lambda c: c["annotations"][0].update(category_id={}), r"one of the annotations has category_id \{\}"),
+        (lambda c: c["images"].append(dict(c["images"][0])), r"has 2 images with the id 1: give each its own"),
     ],
 )  # fmt: skip
 def test_annotations_that_cannot_be_used(change: Callable[[Any], object], message: str, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class Loader:
 
     def workers(self) -> DataLoader:
         """torch's loader over raw batches: uint8 pixels, a quarter of the memory to move between processes."""
-        count = min(self.config.workers, len(self.order))
+        count = min(self.config.workers, len(self.order), os.cpu_count() or 1)  # batches do not depend on it
         return DataLoader(
             self.samples,
             batch_sampler=self.order,
