@@ -12,12 +12,21 @@ def existing_root(config: Data) -> Path:
         raise InputError(f"data.root=null, but data.reader={config.reader} reads images from a folder: set data.root")
     root = Path(config.root).expanduser()
     if not root.exists():
-        raise InputError(f"data.root={config.root} does not exist: set data.root to the folder of the images")
+        raise InputError(
+            f"data.root={config.root} does not exist: set data.root to the folder with {inside(config)} in it"
+        )
     if not root.is_dir():
         raise InputError(f"data.root={config.root} is a file: give the folder that it is in")
     if not any(root.iterdir()):
-        raise InputError(f"data.root={config.root} is empty: set data.root to the folder of the images")
+        raise InputError(f"data.root={config.root} is empty: set data.root to the folder with {inside(config)} in it")
     return root
+
+
+def inside(config: Data) -> str:
+    """What lies in data.root, for a message."""
+    return ", ".join(
+        dict.fromkeys(name for name in (config.train_split, config.test_split, config.train_annotations) if name)
+    )
 
 
 def listing(folder: Path) -> str:

@@ -72,6 +72,7 @@ def print_next(console: Console) -> None:
         "\nNext\n"
         "  [bold]make table5[/]                                 a table of the paper at this scale\n"
         "  [bold]python run.py table3=conv1[/]                  one row (python run.py --help lists all)\n"
+        "  [bold]make dashboard[/]                              the results as web pages\n"
         "  [bold]make costs[/]                                  every row's FLOPs and parameters beside the paper's\n"
         "  [bold]python run.py table5=none scale=cifar10[/]     the same on CIFAR-10, for one GPU",
         highlight=False,
