@@ -80,7 +80,8 @@ def render(table: str, rows: list[dict[str, Any]]) -> Table:
         grid.add_column(name, justify="left" if name in names else "right", no_wrap=True)
     time, baseline = times[0] if models else times[1], BASELINES.get(table)
     if baseline:
-        grid.add_column(f"faster than {baseline}", justify="right")
+        grid.caption = f"speed: times as fast as {baseline}"
+        grid.add_column("speed", justify="right")
     for row in rows:
         cells = [str(row[x]) for x in names]
         cells += ["" if row[x] is None or row[x] != row[x] else f"{row[x]:.1f}" for x in [*times, "peak_mb"]]

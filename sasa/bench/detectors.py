@@ -21,9 +21,7 @@ def networks(size: int) -> dict[str, nn.Module]:
     """By name: torchvision's retinanet_resnet50_fpn, all of it trained, and the rows of Table 2."""
     sides = {"min_size": size, "max_size": size}
     found: dict[str, nn.Module] = {
-        BASELINE: retinanet_resnet50_fpn(
-            weights=None, weights_backbone=None, num_classes=CLASSES, trainable_backbone_layers=5, **sides
-        )
+        BASELINE: retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES, **sides)
     }
     compose.register()
     for row in TABLES["table2"].rows:
