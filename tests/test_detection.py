@@ -118,7 +118,8 @@ def test_attention_stands_in_every_place() -> None:
     assert layers("conv_full") == (15, 0)
     assert layers("attention_full") == (0, 15)
     head = detector(row("attention_full", "scale.width=1")).head
-    assert head.classification_head.conv[0][0].value.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    values = [layer.value.weight for layer in head.modules() if type(layer).__name__ == "LocalAttention"]
+    assert [weight.std().item() for weight in values] == pytest.approx([0.01] * 10, rel=0.05)
 
 
 # Data
@@ -459,10 +460,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["conv_baseline", "attention_full"])
-def test_the_demo_finds_the_parts(name: str, tmp_path: Path) -> None:
-    """Losses fall and the AP on unseen generated images rises above 0.3."""
-    config = row(name, "tracker=none", f"output={tmp_path}")
+@pytest.mark.parametrize(("name", "epochs"), [("conv_baseline", 2), ("attention_full", 4)])
+def test_the_demo_finds_the_parts(name: str, epochs: int, tmp_path: Path) -> None:
+    """Losses fall and the AP on unseen generated images rises above 0.3; the convolution row does so in half its time."""
+    config = row(name, f"train.epochs={epochs}", "tracker=none", f"output={tmp_path}")
     result = train(config, name)
     losses = [line["loss"] for line in metrics(next(tmp_path.glob("table2/*/*"))) if line["split"] == "train"]
     assert losses[-1] < 0.6 * losses[0]
