@@ -213,6 +213,25 @@ def test_missing_running_failed_and_published_are_said(tmp_path: Path) -> None:
         assert text in table[0]
 
 
+def test_every_number_stands_in_the_row_of_its_name(tmp_path: Path) -> None:
+    add_table(tmp_path, "table2", seeds=1)
+    add_table(tmp_path, "table4", seeds=1)
+    site = Site(tmp_path)
+    page = site.render("index.html")
+    for name, height in (("table2", 2), ("table4", 1)):
+        table = TABLES[name]
+        body = re.search(rf'<section id="{name}".*?<tbody>(.*?)</tbody>', page, re.S)[1]  # type: ignore[index]
+        rows = re.findall(r"<tr.*?</tr>", body, re.S)
+        assert len(rows) == height * len(table.rows)
+        runs = {run.row: run for run in site.runs if run.table == name}
+        for index, row in enumerate(table.rows):
+            first, last = rows[height * index], rows[height * (index + 1) - 1]
+            texts = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", last, re.S)]
+            assert all(f">{cell}<" in first for cell in row.cells)
+            assert {f"{runs[row.name].accuracy['test'][measure]:.1f}" for measure in table.measures} <= {*texts}
+            assert re.findall(r"runs/(\w+).html", first + last * (height - 1)) == [run_id(runs[row.name])]
+
+
 def test_a_run_that_never_began_is_not_among_the_latest(tmp_path: Path) -> None:
     add_run(tmp_path, "table4", "k5", status="failed", reason="the loss is nan at step 9")
     add_run(tmp_path, "table4", "k3", variant="data.root=typo", status="failed", epochs=None, reason="no folder typo")

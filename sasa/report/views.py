@@ -11,7 +11,7 @@ from sasa.report.collect import Run
 from sasa.report.details import Layer
 from sasa.report.paper import MEASURES, Row, published
 from sasa.report.run import duration as spoken
-from sasa.report.tables import Comparison, Line
+from sasa.report.tables import Comparison
 
 LATEST = 6
 SIZES = (0.01, 0.03, 0.1)  # a difference, as a share of the published value, that is small, middling, large
@@ -19,37 +19,59 @@ SIZES = (0.01, 0.03, 0.1)  # a difference, as a share of the published value, th
 
 @dataclass(frozen=True)
 class View:
-    """A table to draw: blocks of columns, and for each line its cells with their classes."""
+    """A table to draw: blocks of columns; for each of its rows the cells with their classes, its status and its runs."""
 
     blocks: list[Block]
-    lines: list[tuple[Line, list[tuple[Cell, str]]]]
+    rows: list[tuple[list[tuple[Cell, str]], str, tuple[Run, ...]]]
 
 
 def table(comparison: Comparison) -> View:
-    """Every block of a comparison, with the differences' sizes as classes."""
+    """Every block of a comparison, with the differences' sizes as classes.
+
+    A line takes one row, or two, the paper's and, with the runs, ours: there our numbers are coloured themselves.
+    """
     layout = blocks(comparison, own_costs=bool(comparison.runs))
-    lines = []
-    for index, line in enumerate(comparison.lines):
+    height = len(layout[0].rows) // len(comparison.lines)
+    rows = []
+    for index in range(len(layout[0].rows)):
+        line, part = comparison.lines[index // height], index % height
         cells = [
-            (cell, classes(cell, position, block, block.rows[index]))
+            (cell, classes(block, index, position, part > 0))
             for block in layout
             for position, cell in enumerate(block.rows[index])
         ]
-        lines.append((line, cells))
-    return View(layout, lines)
+        last = part == height - 1
+        rows.append((cells, line.status if last else "above", line.runs if last else ()))
+    return View(layout, rows)
 
 
-def classes(cell: Cell, position: int, block: Block, row: Sequence[Cell]) -> str:
-    """The CSS classes of a cell: its role, how far off a difference is, and where a block begins."""
+def classes(block: Block, index: int, position: int, below: bool) -> str:
+    """The CSS classes of a cell: its role, how far off it is, and where a block begins.
+
+    `below`: the paper's number stands above it, with no difference beside it.
+    """
+    row = block.rows[index]
+    cell = row[position]
     found = ["label" if block.labels else "number"]
     if cell.role:
         found.append(cell.role)
     if position == 0:
         found.append("first")
-    if cell.role in ("difference", "deviation"):
+    if below:
+        found.append(off(cell.text, block.rows[index - 1][position].text))
+    elif cell.role in ("difference", "deviation"):
         base = next((before for before in row[:position] if before.role == "published"), None)
         found.append(size(cell.text, base.text if base else ""))
-    return " ".join(found)
+    return " ".join(filter(None, found))
+
+
+def off(own: str, published: str) -> str:
+    """The class of a number of ours, perhaps "36.5 ± 0.2 (3)", by its difference from the paper's."""
+    try:
+        difference = float(own.partition(" ")[0]) - float(published)
+    except ValueError:
+        return ""
+    return f"ours {size(str(difference), published)}"
 
 
 def size(difference: str, base: str) -> str:
