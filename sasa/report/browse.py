@@ -18,7 +18,7 @@ from sasa.report.details import PICTURES
 from sasa.report.site import ASSETS, TEMPLATES, Site
 
 HOST, PORT = "127.0.0.1", 8517
-WATCHED = ("config.json", "result.json", "metrics.jsonl", "attention.json", "samples.png")
+WATCHED = ("config.json", "result.json", "metrics.jsonl", "attention.json", "samples.png", "by_class.csv")
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
 
 

@@ -45,6 +45,11 @@ class Run:
     host: str
     started: str
 
+    @property
+    def began(self) -> bool:
+        """False of a run that failed before it could begin."""
+        return self.status != "failed" or self.epochs is not None
+
 
 @dataclass(frozen=True)
 class Collection:

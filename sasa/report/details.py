@@ -1,5 +1,6 @@
 """What a run's folder holds beside the record that the tables are made from: curves, costs by layer, pictures, the log."""
 
+import csv
 import hashlib
 import json
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Details:
     layers: tuple[Layer, ...]
     attention: dict[str, Any] | None
     pictures: tuple[str, ...]
+    by_class: tuple[tuple[str, ...], ...]  # rows of text: class, AP, AP50, AP75
     tracker_url: str
     finished: str
     log: str
@@ -65,6 +67,7 @@ def details(output: Path, run: Run) -> Details:
         layers=read_layers(folder / "costs.json"),
         attention=read_attention(folder / "attention.json"),
         pictures=tuple(name for name in PICTURES if (folder / name).is_file()),
+        by_class=read_by_class(folder / "by_class.csv"),
         tracker_url=url if url.startswith(("https://", "http://")) else "",
         finished=str(record.get("finished") or ""),
         log=read_log(folder / "run.log"),
@@ -131,6 +134,15 @@ def read_attention(path: Path) -> dict[str, Any] | None:
     except (KeyError, TypeError, ValueError, AssertionError):
         return None
     return content
+
+
+def read_by_class(path: Path) -> tuple[tuple[str, ...], ...]:
+    """The APs of each class of a detector, without the heading."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            return tuple(tuple(row[:4]) for row in list(csv.reader(file))[1:] if row)
+    except (OSError, csv.Error):
+        return ()
 
 
 def read_log(path: Path) -> str:

@@ -47,7 +47,15 @@ def panel(comparison: Comparison, caption: str, title: str | None, found: list[d
     """Points on two axes; without a title of the first, a line a row."""
     result = percent(comparison.table.measures[0])
     if title is not None:
-        return {"kind": "points", "title": caption, "x": title, "y": result, "values": found}
+        names = list(dict.fromkeys(series_of(comparison, line) for line in comparison.lines))
+        return {
+            "kind": "points",
+            "title": caption,
+            "x": title,
+            "y": result,
+            "values": found,
+            "domain": {"series": names},
+        }
     flipped = [{**one, "x": one["y"], "y": one["x"]} for one in found]
     return {"kind": "rows", "title": caption, "x": result, "y": None, "values": flipped}
 
@@ -69,7 +77,7 @@ def point(comparison: Comparison, line: Line, x: float | str | None, published: 
         "y": y,
         "low": y if y is None or spread is None else y - spread,
         "high": y if y is None or spread is None else y + spread,
-        "series": clean(line.cells[0]) if table.name in GRIDS else table.name,
+        "series": series_of(comparison, line),
         "source": source,
         "line": source if table.name in JOINED else label(line),
         "label": f"{source}: {label(line)}" + ("" if published else seeds(line.seeds)),
@@ -77,6 +85,11 @@ def point(comparison: Comparison, line: Line, x: float | str | None, published: 
         "costs": costs(flops(line, published), params(line, published)),
     }
     return found if published or not line.runs else found | {"run": run_id(line.runs[0])}
+
+
+def series_of(comparison: Comparison, line: Line) -> str:
+    """The network that a row is one of, where the first column names networks; else one series is the table's."""
+    return clean(line.cells[0]) if comparison.table.name in GRIDS else comparison.table.name
 
 
 def seeds(count: int) -> str:
@@ -114,6 +127,7 @@ def all_runs(runs: Iterable[Run]) -> list[Figure]:
     """Top-1 and AP of every finished run, on the test images, against its costs; a series a table."""
     known = [run for run in runs if run.status == "finished" and run.paper_flops and run.paper_params]
     found: list[Figure] = []
+    names = sorted({clean(run.table or "other runs") for run in known})
     for measure in ("top1", "ap"):
         points = [point_of(run, measure) for run in known if measure in run.accuracy.get("test", {})]
         points.sort(key=lambda one: one["series"])
@@ -121,7 +135,14 @@ def all_runs(runs: Iterable[Run]) -> list[Figure]:
             placed = [{**one, "x": one[cost]} for one in points]
             caption = f"{MEASURES[measure]} against {title.split(' (')[0]}"
             found.append(
-                {"kind": "points", "title": caption, "x": title, "y": f"test {percent(measure)}", "values": placed}
+                {
+                    "kind": "points",
+                    "title": caption,
+                    "x": title,
+                    "y": f"test {percent(measure)}",
+                    "values": placed,
+                    "domain": {"series": names},
+                }
             )
     return [figure for figure in found if figure["values"]]
 

@@ -67,8 +67,12 @@ def gather(runs: Iterable[Run], table: str, scale: str, variant: str) -> dict[st
 
 
 def settings(runs: Iterable[Run], table: str) -> list[tuple[str, str]]:
-    """Every (scale, variant) at which the table has runs; of a scale, the one without overrides comes first."""
-    return sorted({(run.scale, run.variant) for run in runs if run.table == table and run.row is not None})
+    """Every (scale, variant) at which the table has runs; of a scale, the one without overrides comes first.
+
+    Overrides with which nothing but runs that failed before they began was run, such as mistyped ones, are left out.
+    """
+    own = [run for run in runs if run.table == table and run.row is not None]
+    return sorted({(run.scale, run.variant) for run in own if run.began or not run.variant})
 
 
 def _standing(run: Run, table: str) -> tuple[bool, bool, bool, str]:

@@ -17,7 +17,7 @@ from sasa.report.curves import Curves, read_curves
 from sasa.report.details import Details, details, flat, run_id
 from sasa.report.figures import all_runs, figures, learning, name_of, run_curves, title_of
 from sasa.report.groups import settings
-from sasa.report.paper import TABLES
+from sasa.report.paper import MEASURES, TABLES
 from sasa.report.statements import judge
 from sasa.report.tables import compare
 
@@ -45,6 +45,7 @@ def environment() -> Environment:
         progress=views.progress,
         result=views.result,
         signed=signed,
+        MEASURES=MEASURES,
     )
     return made
 
@@ -160,6 +161,7 @@ class Site:
         """The page of one run."""
         found = details(self.output, run)
         same = next((run_id(other) for other in self.runs if other.folder == run.same_as), None)
+        variant = run.variant if run.row and (run.scale, run.variant) in self.settings else ""
         return self.template(
             "run.html",
             "",
@@ -169,7 +171,7 @@ class Site:
             groups=views.layer_groups(found.layers),
             paper=views.paper_row(run),
             same=same,
-            results=views.results_name(run.scale, run.variant if run.row else ""),
+            results=views.results_name(run.scale, variant),
             curves=self.curves(run),
             figures=run_curves(run, self.curves(run)),
         )

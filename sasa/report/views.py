@@ -116,8 +116,7 @@ def counts(comparisons: Iterable[Comparison]) -> dict[str, int]:
 
 def latest(runs: Iterable[Run]) -> list[Run]:
     """The runs in progress, then those that began last; a run that failed before it could begin is none of them."""
-    begun = [run for run in runs if run.status != "failed" or run.epochs is not None]
-    newest = sorted(begun, key=lambda run: run.started, reverse=True)
+    newest = sorted((run for run in runs if run.began), key=lambda run: run.started, reverse=True)
     return sorted(newest, key=lambda run: run.status != "running")[:LATEST]
 
 

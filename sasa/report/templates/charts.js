@@ -43,17 +43,20 @@
       const names = data.draw ? { series: split, label: split } : { series: one.series, label: one.label, row: one.row, run: one.run };
       y.forEach((value, index) => { if (value !== null && x[index] !== null) values.push({ x: x[index], y: value, ...names }); });
     }
-    return { kind: data.kind, x: "epochs", y: NAMES[drawn[0]?.[1]] || drawn[0]?.[1], values };
+    const every = (field) => [...new Set(data.series.map((one) => one[field]))];
+    const domain = data.draw ? { series: drawn.map(([split]) => split) } : { series: every("series"), row: every("row") };
+    return { kind: data.kind, x: "epochs", y: NAMES[drawn[0]?.[1]] || drawn[0]?.[1], values, domain };
   }
 
-  function specification({ kind, x, y, values }) {
+  // A name has its colour, shape or dash by its place in the domain: the same one in all charts beside each other.
+  function specification({ kind, x, y, values, domain }) {
     const made = structuredClone(sasa.specs[kind]);
     for (const { encoding } of made.layer) { encoding.x.title = x; encoding.y.title = y; }
     for (const channel of [made, ...made.layer].flatMap(({ encoding }) => Object.values(encoding))) {
       if (!("legend" in channel)) continue;
-      const names = [...new Set(values.map((one) => one[channel.field]))]; // one order for colours, shapes and dashes
+      const present = [...new Set(values.map((one) => one[channel.field]))], names = domain?.[channel.field] ?? present;
       channel.scale = { ...channel.scale, domain: names };
-      if (names.length < 2) channel.legend = null;
+      channel.legend = names.length < 2 ? null : { ...channel.legend, values: names.filter((name) => present.includes(name)) };
     }
     return made;
   }

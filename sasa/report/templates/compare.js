@@ -64,9 +64,10 @@
     const chosen = state.runs.map((id) => loaded[id]).filter(Boolean), box = $("chosen");
     if (!box) return;
     box.replaceChildren();
-    chosen.forEach((run, index) => {
+    const names = [...new Set(chosen.map((run) => run.name))]; // runs of one name share its curve's colour
+    chosen.forEach((run) => {
       const chip = sasa.element("button", { type: "button", class: "chip", title: "take it out" }, box);
-      sasa.element("i", {}, chip).style.background = `var(--c${index % 8})`;
+      sasa.element("i", {}, chip).style.background = `var(--c${names.indexOf(run.name) % 8})`;
       chip.append(`${run.name} ×`);
       chip.onclick = () => { state.runs = state.runs.filter((id) => id !== run.id); update(); };
     });
