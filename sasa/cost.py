@@ -14,20 +14,27 @@ from sasa.models.build import classifier, detector
 from sasa.nn.attention import LocalAttention
 from sasa.nn.stem import AttentionStem
 
-LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, LocalAttention, AttentionStem)  # what is counted as one layer
+LAYERS = (
+    nn.Conv2d,
+    nn.Linear,
+    nn.BatchNorm2d,
+    nn.GroupNorm,
+    LocalAttention,
+    AttentionStem,
+)  # what is counted as one layer
 
 
 def cost(config: Config) -> dict[str, int]:
     """FLOPs of one image (a multiply-add is 2) and parameters, as {"flops": ..., "params": ...}."""
-    model, counter = counted(config)
-    return {"flops": counter.get_total_flops(), "params": sum(p.numel() for p in model.parameters())}
+    return cost_and_layers(config)[0]
 
 
-def cost_by_layer(config: Config) -> list[dict[str, Any]]:
-    """Name, kind, FLOPs and parameters of each layer, in the network's order; they sum to `cost`."""
+def cost_and_layers(config: Config) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """`cost`; and name, kind, FLOPs and parameters of each layer, in the network's order, which sum to it."""
     model, counter = counted(config)
     counts, root = counter.get_flop_counts(), type(model).__name__
-    return [
+    whole = {"flops": counter.get_total_flops(), "params": sum(p.numel() for p in model.parameters())}
+    return whole, [
         {
             "name": name,
             "kind": kind(layer),
@@ -82,6 +89,8 @@ def kind(layer: nn.Module) -> str:
             return f"{k}x{k} attention, {heads} heads, {layer.query.in_features} to {layer.query.out_features}"
         case AttentionStem():
             return f"attention stem, {layer.heads} heads, 3 to {layer.query.out_features}"
+        case nn.GroupNorm():
+            return f"group norm, {layer.num_groups} groups"
     return "batch norm"
 
 

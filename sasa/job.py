@@ -128,7 +128,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     import torch
 
     from sasa import ops
-    from sasa.cost import at_paper_size, cost, cost_by_layer
+    from sasa.cost import at_paper_size, cost, cost_and_layers
     from sasa.data.build import splits
     from sasa.models.build import network, set_bn_decay
     from sasa.train.classification import Classification
@@ -140,7 +140,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
     config = record.config
     device = require_device(config.device)
     backend = ops.resolve(config.kernel.backend, device, torch.bfloat16 if config.train.amp else torch.float32)
-    costs, paper_costs = cost(config), cost(at_paper_size(config))
+    (costs, layers), paper_costs = cost_and_layers(config), cost(at_paper_size(config))
     detection = config.task.kind is TaskKind.detection
     data = splits(config.data, boxes=detection)
     seed_everything(config.seed, 0)
@@ -166,7 +166,7 @@ def train(record: Record, console: Console) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "sasa")},
     }
     record.write_result("running", **facts)
-    record.write_json("costs.json", {"layers": cost_by_layer(config)})
+    record.write_json("costs.json", {"layers": layers})
     tracker = open_tracker(config, asdict(config), record, console)
     result: dict[str, Any] = {}
     try:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sasa.config import compose
-from sasa.cost import cost, cost_by_layer
+from sasa.cost import cost_and_layers
 from sasa.models.build import classifier
 from sasa.nn.attention import AttentionOptions, LocalAttention
 from sasa.record import changed
@@ -67,10 +67,13 @@ def test_a_convolution_network_has_no_maps() -> None:
     )
 
 
-@pytest.mark.parametrize("row", ["table1=baseline_26", "table4=k3", "table7=attention_spatial_values"])
+@pytest.mark.parametrize(
+    "row",
+    ["table1=baseline_26", "table4=k3", "table7=attention_spatial_values", "table2=conv_full", "table2=attention_full"],
+)
 def test_costs_by_layer_sum_to_the_costs(row: str) -> None:
     config = compose.compose_row([row])
-    layers, whole = cost_by_layer(config), cost(config)
+    whole, layers = cost_and_layers(config)
     assert sum(layer["params"] for layer in layers) == whole["params"]
     assert sum(layer["flops"] for layer in layers) == whole["flops"]
     assert all(layer["flops"] for layer in layers if "norm" not in layer["kind"])
