@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from sasa.config.schema import Augment
-from sasa.data.pictures import BROKEN
+from sasa.data.pictures import Encoded, stack
 from sasa.data.samples import Batch
 
 PADDING = -1  # the class in the rows that fill up a batch of boxes
@@ -118,8 +118,8 @@ class BoxView:
         return image.as_subclass(Tensor), found
 
 
-class Boxed:
-    """Images with boxes by index. A kind of storage says how to `open` one, and its `name` for messages.
+class Boxed(Encoded):
+    """Images with boxes. A kind of storage says how to `open` one of them.
 
     In training the labels of a batch are its objects (B, N, 5), box in pixels of the view and class, filled up with rows
     of class PADDING; in evaluation they are the numbers of the images (B,).
@@ -132,10 +132,6 @@ class Boxed:
         """Pixels uint8 (3, H, W), or a picture."""
         raise NotImplementedError
 
-    def name(self, index: int) -> str:
-        """The file, or the place in its set."""
-        raise NotImplementedError
-
     def __len__(self) -> int:
         return len(self.annotations)
 
@@ -146,22 +142,15 @@ class Boxed:
         read: list[int] = []
         broken: list[tuple[str, str]] = []
         with torch.random.fork_rng(devices=[]), one_thread():
-            for number, index in enumerate(indices):
-                try:
-                    picture = self.decode(index)
-                except BROKEN as error:
-                    broken.append((self.name(index), f"{type(error).__name__}: {error}"))
-                    continue
+            for place, index, picture in self.readable(indices, broken):
                 read.append(index)
                 if seeds is None:
                     images.append(self.view.whole(picture))
                 else:
-                    image, found = self.view.random(picture, *self.annotations.objects(index), seeds[number])
+                    image, found = self.view.random(picture, *self.annotations.objects(index), seeds[place])
                     images.append(image)
                     objects.append(found)
-            size = self.view.size
-            stack = torch.stack(images) if images else torch.empty(0, 3, size, size, dtype=torch.uint8)
-        return Batch(stack, torch.tensor(read) if seeds is None else fill_up(objects), broken)
+        return Batch(stack(images, self.view.size), torch.tensor(read) if seeds is None else fill_up(objects), broken)
 
     def decode(self, index: int) -> Tensor:
         """Pixels uint8 (3, H, W) of the size that the annotations give."""
