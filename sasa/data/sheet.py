@@ -57,6 +57,10 @@ class Found:
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
 
+    def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> "Found":
+        """Some of the detections, by a mask or by their places."""
+        return Found(self.boxes[which], self.labels[which], self.scores[which])
+
 
 def box_sheet(
     pictures: Sequence[Tensor],
@@ -84,10 +88,8 @@ def box_sheet(
             draw.rectangle(
                 [(x + box[0] * scale, y + box[1] * scale), (x + box[2] * scale, y + box[3] * scale)], None, PAPER
             )
-        best_last = np.argsort(detections.scores)
-        for box, label, score in zip(
-            detections.boxes[best_last], detections.labels[best_last], detections.scores[best_last], strict=True
-        ):
+        best_last = detections[np.argsort(detections.scores)]
+        for box, label, score in zip(best_last.boxes, best_last.labels, best_last.scores, strict=True):
             colour = COLOURS[int(label) % len(COLOURS)]
             left, top = x + box[0] * scale, y + box[1] * scale
             draw.rectangle([(left, top), (x + box[2] * scale, y + box[3] * scale)], None, colour, 2)

@@ -75,7 +75,7 @@ class Detection:
             boxes = boxes * np.tile([width / seen_width, height / seen_height], 2)
             boxes = boxes.clip(0, np.tile([width, height], 2))
             use = (boxes[:, 2:] > boxes[:, :2]).all(1)  # what lies beside the picture has no area left
-            found.append(Found(boxes[use], labels[use].astype(np.int64), scores[use]))
+            found.append(Found(boxes, labels.astype(np.int64), scores)[use])
         return found
 
     @torch.no_grad()
@@ -83,12 +83,7 @@ class Detection:
         """Save the first images with the true boxes and those found; by_class.csv beside it has the APs of the classes."""
         data, boxed = self.config.data, source(samples)
         images, numbers = next(iter(eval_loader(samples, data, batch=SHEET_IMAGES, device=device)))
-        found = [
-            Found(
-                item.boxes[item.scores >= SHOWN], item.labels[item.scores >= SHOWN], item.scores[item.scores >= SHOWN]
-            )
-            for item in self.detect(model, images, numbers, samples)
-        ]
+        found = [item[item.scores >= SHOWN] for item in self.detect(model, images, numbers, samples)]
         true = [boxed.annotations.objects(number)[0].numpy() for number in numbers.tolist()]
         pictures = [boxed.decode(number) for number in numbers.tolist()]
         box_sheet(pictures, true, found, self.splits.classes, path)
