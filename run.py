@@ -38,7 +38,8 @@ def main(cfg: DictConfig) -> None:
     try:
         config = compose.checked(cfg)
         identity = compose.identity("python run.py")
-        label = label if sweep else identity.title
+        if not sweep:
+            label = identity.title
         if sweep and identity.table:
             tables[identity.table, config.scale.name, ",".join(identity.variant), config.output] = None
         result, folder = job.run(config, identity, console)

@@ -75,17 +75,25 @@ def read_annotations(path: Path, field: str) -> dict[str, Any]:
             )
     if not content["images"]:
         raise InputError(f"{path} names no image: data.{field} needs at least one")
-    for name, keys in (("images", ["id"]), ("categories", ["id"]), ("annotations", ["image_id", "category_id"])):
-        for key in keys:
-            odd = next((item.get(key) for item in content[name] if not isinstance(item.get(key), int | str)), 0)
-            if odd != 0:
-                raise InputError(f"{path}: one of the {name} has {key} {odd}: expected a whole number")
-    for name in ("images", "categories"):
-        counts = Counter(item["id"] for item in content[name])
-        number, times = counts.most_common(1)[0] if counts else (0, 1)
-        if times > 1:
-            raise InputError(f"{path} has {times} {name} with the id {number}: give each its own")
+    check_ids(content, path)
     return content
+
+
+def check_ids(content: dict[str, Any], path: Path) -> None:
+    """Raise InputError unless all ids are numbers or texts, and those of images and of categories are each their own."""
+    for name, key in (
+        ("images", "id"),
+        ("categories", "id"),
+        ("annotations", "image_id"),
+        ("annotations", "category_id"),
+    ):
+        for item in content[name]:
+            if not isinstance(item.get(key), int | str):
+                raise InputError(f"{path}: one of the {name} has {key} {item.get(key)}: expected a whole number")
+    for name in ("images", "categories"):
+        for number, times in Counter(item["id"] for item in content[name]).items():
+            if times > 1:
+                raise InputError(f"{path} has {times} {name} with the id {number}: give each its own")
 
 
 def number_classes(categories: list[dict[str, Any]], classes: int, path: Path) -> tuple[dict[int, int], list[str]]:

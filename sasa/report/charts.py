@@ -9,9 +9,8 @@ from typing import Any
 import altair as alt
 
 QUIET, CARD = "var(--quiet)", "var(--card)"
-COLOURS = [
-    f"var(--c{index})" for index in range(8)
-]  # 8, 7 and 5: it is long until a colour meets a shape or dash again
+# 8 colours, 7 shapes and 5 dashes: it is long until a colour meets a shape or a dash again.
+COLOURS = [f"var(--c{index})" for index in range(8)]
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right"]
 DASHES = [[1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 2]]
 HEIGHT, FEW, FAINT = 230, 16, 0.12  # FEW: a curve of fewer points shows each of them

@@ -32,7 +32,8 @@ def print_run(result: dict[str, Any], paper: Row | None, folder: Path, console: 
     )
     table.add_row("at the paper's size", f"{full['flops'] / 1e9:.2f}", f"{full['params'] / 1e6:.2f}")
     if paper is not None:
-        results = [show(paper.published(name)) for name in measures]
+        published = [paper.published(name) for name in measures]
+        results = ["" if value is None else show(value) for value in published]
         data = "ImageNet" if "top1" in measures else "COCO"
         table.add_row(f"the paper ({data})", number(paper.flops), number(paper.params), *results, style="dim")
     console.print(table)
