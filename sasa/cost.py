@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import RetinaNet
 
-from sasa.config.schema import Attention, Backend, Config, Kernel, TaskKind
+from sasa.config.choices import Backend, TaskKind
+from sasa.config.network import Attention
+from sasa.config.schema import Config, Kernel
 from sasa.models.build import classifier, detector
 from sasa.nn.attention import LocalAttention
 from sasa.nn.stem import AttentionStem

@@ -12,3 +12,9 @@ def nearest(name: str, valid: Sequence[str]) -> str:
     """A hint: the closest valid names, or all of them."""
     close = get_close_matches(name, valid, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(close)}?" if close else f"Expected one of {', '.join(valid)}"
+
+
+def check(condition: bool, message: str) -> None:
+    """Raise InputError(message) unless the condition holds."""
+    if not condition:
+        raise InputError(message)

@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from sasa.config.schema import Config, TaskKind
+from sasa.config.choices import TaskKind
+from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.record import Identity, Record, now, read_json
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sasa.config.schema import Config, Primitive, StemKind, TaskKind
+from sasa.config.choices import Primitive, StemKind, TaskKind
+from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.weights import find_weights, fingerprint
 

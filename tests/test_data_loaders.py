@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sasa.config.schema import Augment, Data
+from sasa.config.choices import Augment
+from sasa.config.data import Data
 from sasa.data.build import Splits, batches_per_epoch, eval_loader, splits, train_loader
 from sasa.data.loader import EvalOrder, Loader, TrainOrder
 from sasa.errors import InputError

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data_loaders import data
 
-from sasa.config.schema import Augment
+from sasa.config.choices import Augment
 from sasa.data.build import splits
 from sasa.data.render import render
 from sasa.data.scene import CLOSE, DIRECTIONS, FAR, KINDS, WOBBLE, Part, View, scenes

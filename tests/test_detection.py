@@ -19,7 +19,8 @@ from rich.console import Console
 
 from sasa import job
 from sasa.config import compose
-from sasa.config.schema import Augment, Config
+from sasa.config.choices import Augment
+from sasa.config.schema import Config
 from sasa.cost import at_paper_size, cost
 from sasa.data.boxes import PADDING, Annotations, BoxView
 from sasa.data.build import eval_loader, splits, train_loader
@@ -429,6 +430,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     overrides = ["table2=attention_full", *TINY, "train.checkpoint_minutes=0", "train.log_steps=1", "device=cpu"]
 

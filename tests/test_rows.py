@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sasa.config import compose
-from sasa.config.schema import Primitive
+from sasa.config.choices import Primitive
 from sasa.cost import at_paper_size, cost
 from sasa.models.build import classifier
 from sasa.report.paper import FLOPS_TOLERANCE, PARAMS_TOLERANCE, TABLES

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from sasa.config.schema import Data
+from sasa.config.data import Data
 from sasa.data.boxes import Annotations, Boxed, BoxView
 from sasa.data.scene import CLOSE, DIRECTIONS, KINDS, scenes
 from sasa.data.shapes import Shapes

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from sasa.config.schema import Augment
+from sasa.config.choices import Augment
 from sasa.data.pictures import Encoded, stack
 from sasa.data.samples import Batch
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sasa.config.schema import Augment, Data
+from sasa.config.choices import Augment
+from sasa.config.data import Data
 from sasa.data.loader import EvalOrder, Loader, TrainOrder, batches_per_epoch
 from sasa.data.samples import Samples, Source
 from sasa.data.seeds import hash64

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sasa.config.schema import Data
+from sasa.config.data import Data
 from sasa.data.boxes import Annotations, Boxed, BoxView
 from sasa.data.root import existing_root, listing
 from sasa.errors import InputError

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import IO, Any
 
-from sasa.config.schema import Data
+from sasa.config.data import Data
 from sasa.data.pictures import Pictures
 from sasa.data.transforms import View
 from sasa.errors import InputError

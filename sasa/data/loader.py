@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sasa.config.schema import Data
+from sasa.config.data import Data
 from sasa.data.samples import Key, Samples, unreadable
 from sasa.data.seeds import hash64
 from sasa.errors import InputError

@@ -10,7 +10,7 @@ from typing import IO, Any
 from PIL import Image
 from timm.data import create_dataset
 
-from sasa.config.schema import Data
+from sasa.config.data import Data
 from sasa.data.archive import tar, webdataset
 from sasa.data.hugging_face import hugging_face
 from sasa.data.pictures import Pictures

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sasa.config.schema import Data
+from sasa.config.data import Data
 from sasa.errors import InputError
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from sasa.config.schema import Augment
+from sasa.config.choices import Augment
 
 BICUBIC = v2.InterpolationMode.BICUBIC
 AREA = (0.08, 1.0)  # of a random crop, over the picture's area: the ResNet recipe

@@ -5,7 +5,8 @@ from dataclasses import replace
 from torch import nn
 from torchvision.models.detection import RetinaNet
 
-from sasa.config.schema import Config, TaskKind
+from sasa.config.choices import TaskKind
+from sasa.config.schema import Config
 from sasa.models.resnet import ResNet
 from sasa.models.retinanet import retinanet
 from sasa.nn.attention import AttentionOptions

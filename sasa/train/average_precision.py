@@ -7,8 +7,8 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
-from sasa.report.paper import BOXES
-
+# The first six of COCO's twelve numbers, and the paper's.
+MEASURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 ALL_SIZES, MOST_DETECTIONS = 0, -1  # places in COCO's arrays: of the area range, and of the detections an image
 
 Numbers = dict[str, float | None]  # in percent; None where there is nothing to find
@@ -30,10 +30,10 @@ def average_precision(truth: dict[str, Any], detections: NDArray[np.float64]) ->
     by_class = {}
     for place, number in enumerate(evaluation.params.catIds):
         thresholds = (precision[..., place], precision[0, :, place], precision[5, :, place])
-        numbers = {name: percent(values) for name, values in zip(BOXES, thresholds, strict=False)}
+        numbers = {name: percent(values) for name, values in zip(MEASURES, thresholds, strict=False)}
         if numbers["ap"] is not None:
             by_class[names[number]] = numbers
-    return {name: percent(value) for name, value in zip(BOXES, evaluation.stats, strict=False)}, by_class
+    return {name: percent(value) for name, value in zip(MEASURES, evaluation.stats, strict=False)}, by_class
 
 
 def entry(row: Sequence[float]) -> dict[str, Any]:

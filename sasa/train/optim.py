@@ -7,7 +7,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim import Optimizer
 
-from sasa.config.schema import Train
+from sasa.config.train import Train
 from sasa.errors import InputError, nearest
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sasa.config.schema import Config, StemKind
+from sasa.config.choices import StemKind
+from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.models.resnet import from_torchvision
 from sasa.record import differences, read_json

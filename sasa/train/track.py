@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.markup import escape
 
-from sasa.config.schema import Config, TrackerKind
+from sasa.config.choices import TrackerKind
+from sasa.config.schema import Config
 from sasa.record import Record
 
 INIT_SECONDS = 20  # how long an unreachable server may keep a run waiting
