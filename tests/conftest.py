@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one on each core
 ROOT = Path(__file__).resolve().parents[1]
 TINY = (
     "backbone=resnet26",
@@ -24,6 +25,11 @@ TINY = (
     "train.log_steps=2",
     "tracker=none",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first, so that no worker is left with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @dataclass

@@ -140,6 +140,7 @@ def test_the_same_network_under_another_name_is_the_same_run(trained: tuple[Path
     assert "is finished already" in call(*names).out
 
 
+@pytest.mark.slow
 def test_damaged_records_of_a_finished_run_are_mended(trained: tuple[Path, Ended], tmp_path: Path) -> None:
     output = shutil.copytree(trained[0], tmp_path / "out")
     folder = only(output).parent
