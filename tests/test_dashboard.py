@@ -26,6 +26,7 @@ from sasa.report.paper import TABLES
 from sasa.report.site import Site, embedded
 from sasa.report.statements import STATEMENTS, Verdict, judge
 from sasa.report.tables import compare
+from sasa.report.views import scales
 
 NASTY = "</script><script>alert(1)</script>"
 
@@ -125,6 +126,21 @@ def test_attention_that_is_not_cheaper_does_not_match(tmp_path: Path) -> None:
     one = found(tmp_path, "cheaper")
     assert one.verdict == "not reproduced"
     assert "not cheaper: FLOPs +10 %" in one.why
+
+
+def test_a_seed_that_has_just_begun_unsettles_nothing(tmp_path: Path) -> None:
+    add_table(tmp_path, "table1", seeds=3, noise=0.05)
+    before = found(tmp_path, "cheaper")
+    assert before.verdict == "reproduced"
+    begun = {
+        "status": "running",
+        "costs": None,
+        "paper_costs": None,
+        "epochs": None,
+        "started": "2026-02-01T00:00:00+00:00",
+    }
+    add_run(tmp_path, "table1", "conv_stem_50", seed=3, **begun)  # type: ignore[arg-type]
+    assert found(tmp_path, "cheaper") == before
 
 
 def test_curves_are_thinned_and_survive_broken_lines(tmp_path: Path) -> None:
@@ -255,6 +271,31 @@ def test_a_page_a_scale_and_no_mixing(tmp_path: Path) -> None:
     assert "table4=glob(*)" in site.render("results-imagenet.html")  # what to type for a scale without runs
 
 
+def test_runs_of_two_scales_have_two_names_and_each_counts_once(tmp_path: Path) -> None:
+    add_run(tmp_path, "table4", "k3")
+    add_run(tmp_path, "table4", "k3", scale="cifar10")
+    add_run(tmp_path, None, None, variant="layers=conv")
+    site = Site(tmp_path)
+    assert "table4=k3 seed 0, cifar10" in "".join(map(site.data, site.runs))
+    assert [(name, runs) for name, _, runs, _ in scales(site.settings, site.runs, "demo")] == [
+        ("demo", 2),
+        ("cifar10", 1),
+        ("imagenet", 0),
+    ]
+
+
+def test_pictures_of_a_run_in_progress_are_of_held_out_images(tmp_path: Path) -> None:
+    for seed, status in enumerate(("finished", "interrupted")):
+        folder = add_run(tmp_path, "table2", "conv_full", seed=seed, status=status, files=True)
+        (folder / "by_class.csv").write_text("class,ap,ap50,ap75\ncat,1.00,2.00,3.00\n")
+    site = Site(tmp_path)
+    pages = {run.status: site.run(run) for run in site.runs}
+    assert "on the test images" in pages["finished"]
+    assert "held-out" not in pages["finished"]
+    assert "on the held-out images" in pages["interrupted"]
+    assert "Held-out images with" in pages["interrupted"]
+
+
 def test_five_hundred_runs_in_time_and_without_torch(tmp_path: Path) -> None:
     add_many(tmp_path, 500)
     program = (
@@ -340,6 +381,12 @@ def test_a_second_build_takes_out_what_is_gone_and_spares_other_folders(tmp_path
         path.unlink()
     build(tmp_path, to)
     assert not list((to / "runs").iterdir())
+    (to / "notes.txt").touch()
+    kept = add_run(to, "table4", "k5", files=True)
+    build(to, to)
+    build(to, to)
+    assert (to / "notes.txt").exists()
+    assert (kept / "result.json").exists()
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
     with pytest.raises(InputError, match="holds other files"):

@@ -449,6 +449,8 @@ def test_command_with_runs(tmp_path: Path) -> None:
         (["--variant", "train.epoch=2"], "unknown variant 'train.epoch=2'. Did you mean 'train.epochs=2'?"),
         (["--format", "latec"], "unknown format 'latec'. Did you mean 'latex'?"),
         (["all", "--to", "outputs"], "cannot write to outputs: Is a directory"),
+        (["browse", "--port", "99999"], "--port 99999: expected a number from 0 to 65535"),
+        (["browse", "--output", "outputs/table4/k3/config.json"], "config.json is no folder and cannot be made one"),
     ],
 )
 def test_command_errors(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -108,13 +108,17 @@ class Handler(BaseHTTPRequestHandler):
 
 def serve(output: Path, port: int) -> None:
     """Serves until Ctrl-C or SIGTERM."""
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output} is no folder and cannot be made one: {error.strerror}") from error
     try:
         server = Server(output, port)
+    except OverflowError as error:
+        raise InputError(f"--port {port}: expected a number from 0 to 65535") from error
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise InputError(f"port {port} is taken: give another one with --port, or --port 0 for any") from error
+        what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        raise InputError(f"port {port} {what}: give another one with --port, or --port 0 for any") from error
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -14,21 +14,23 @@ from sasa.report import script
 from sasa.report.details import PICTURES, run_id
 from sasa.report.site import ASSETS, TEMPLATES, Site, require
 
-MARK = ".sasa-dashboard"  # lies in a folder that this program may clear
+MARK = (
+    ".sasa-dashboard"  # lists what a build wrote into its folder: the next one removes of that what it does not write
+)
 
 
 def build(output: Path, to: Path) -> Path:
     """Writes every page of the runs under `output` to the folder `to`; returns the first page's path."""
     require(output)
-    prepare(to)
+    before = prepare(to)
     with ProcessPoolExecutor(1) as beside:  # Vega takes about as long as 500 runs do
         placed = beside.submit(script.place, to)
         site = Site(output)
-        written = {to / MARK, to / script.NAME, *write_pages(site, to), *place_pictures(site, to)}
+        written = {to / script.NAME, *write_pages(site, to), *place_pictures(site, to)}
         placed.result()
-    for path in to.rglob("*"):
-        if path.is_file() and path not in written:
-            path.unlink()
+    for path in before - written:
+        path.unlink(missing_ok=True)
+    (to / MARK).write_text("".join(f"{path.relative_to(to).as_posix()}\n" for path in sorted(written)))
     return to / "index.html"
 
 
@@ -53,13 +55,14 @@ def place_pictures(site: Site, to: Path) -> Iterable[Path]:
                 yield path
 
 
-def prepare(to: Path) -> None:
-    """Make the folder, or see that it is one of ours. Raises InputError where files of another kind would be cleared."""
+def prepare(to: Path) -> set[Path]:
+    """Make the folder, or see that it is one of ours; returns what the last build wrote. InputError for other folders."""
     try:
         if to.is_dir() and any(to.iterdir()) and not (to / MARK).exists():
             raise InputError(f"{to} holds other files: give an empty folder with --to, or remove it")
         (to / "runs").mkdir(parents=True, exist_ok=True)
         (to / MARK).touch()
+        return {to / name for name in (to / MARK).read_text().splitlines()}
     except OSError as error:
         raise InputError(f"cannot write to {to}: {error.strerror}") from error
 

@@ -41,6 +41,10 @@ class Group:
         """The runs, newest first."""
         return tuple(sorted(self.runs, key=lambda run: run.started, reverse=True))
 
+    def latest(self, field: str) -> float | None:
+        """A field of the newest run that has it: one that has just begun does not know its costs yet."""
+        return next((value for run in self.newest if (value := getattr(run, field)) is not None), None)
+
     def statistic(self, split: str, measure: str) -> Statistic | None:
         """A measure of the finished runs on `split`; None if no run has it. Another split never stands in for it."""
         values = [run.accuracy[split][measure] for run in self.finished if measure in run.accuracy.get(split, {})]

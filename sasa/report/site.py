@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sasa.errors import InputError
 from sasa.report import views
@@ -32,10 +32,15 @@ def embedded(value: object) -> Markup:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
+def breakable(name: str) -> Markup:
+    """A row's name that a narrow card may break after = and _."""
+    return Markup(str(escape(name)).replace("=", "=<wbr>").replace("_", "_<wbr>"))
+
+
 def environment() -> Environment:
     loader = FileSystemLoader(TEMPLATES)
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(json=embedded, id_of=run_id)
+    made.filters.update(json=embedded, id_of=run_id, breakable=breakable)
     made.globals.update(
         id=run_id,
         name_of=name_of,
@@ -95,6 +100,11 @@ class Site:
         return dict(sorted(found.items(), key=lambda item: (scales.index(item[0][0]), item[0][1])))
 
     @cached_property
+    def mixed(self) -> bool:
+        """Whether there are runs of several scales, which a comparison must tell apart."""
+        return len({run.scale for run in self.runs}) > 1
+
+    @cached_property
     def first(self) -> str:
         """The page that index.html is a copy of: the setting with the most runs."""
         return views.results_name(*max(self.settings, key=lambda setting: self.settings[setting]))
@@ -147,7 +157,7 @@ class Site:
             "",
             scale=scale,
             variant=variant,
-            scales=views.scales(self.settings, scale, variant),
+            scales=views.scales(self.settings, self.runs, scale),
             variants=views.variants(self.settings, scale, variant),
             counts=views.counts([one["comparison"] for one in tables]),
             latest=[(run, self.curves(run)) for run in views.latest(here)],
@@ -181,7 +191,7 @@ class Site:
         found: Details = details(self.output, run)
         content = {
             "id": run_id(run),
-            "name": name_of(run),
+            "name": name_of(run) + (f", {run.scale}" if self.mixed else ""),
             "status": run.status,
             "settings": flat(run.config),
             "changed": [setting.name for setting in found.settings if setting.default is not None],

@@ -196,8 +196,11 @@ def more_seeds(difference: float, margin: float, half: float, seeds: int) -> str
 
 def saved(claim: Claim, groups: dict[str, Group]) -> tuple[str, list[float]]:
     """What the one row's FLOPs and parameters are against the other's, in words and in percent more."""
-    (one, *_), (other, *_) = (groups[side[0]].newest for side in sides(claim))
-    pairs = (("FLOPs", one.paper_flops, other.paper_flops), ("parameters", one.paper_params, other.paper_params))
+    one, other = (groups[side[0]] for side in sides(claim))
+    pairs = (
+        ("FLOPs", one.latest("paper_flops"), other.latest("paper_flops")),
+        ("parameters", one.latest("paper_params"), other.latest("paper_params")),
+    )
     known = [(name, 100 * (ours / theirs - 1)) for name, ours, theirs in pairs if ours and theirs]
     return ", ".join(f"{name} {change:+.0f} %" for name, change in known), [change for _, change in known]
 

@@ -143,8 +143,7 @@ def cost_line(row: Row, flops: float | None, params: float | None) -> Line:
 def _line(row: Row, group: Group | None, table: Table) -> Line:
     if group is None:
         return cost_line(row, None, None)
-    newest = group.newest
-    costs = cost_line(row, _first(run.paper_flops for run in newest), _first(run.paper_params for run in newest))
+    costs = cost_line(row, group.latest("paper_flops"), group.latest("paper_params"))
     first = group.statistic(table.split, table.measures[0])
     return replace(
         costs,
@@ -152,8 +151,8 @@ def _line(row: Row, group: Group | None, table: Table) -> Line:
         progress=max((_progress(run) for run in group.runs if run.status == group.status), key=_done),
         scores={measure: _score(row, group, table.split, measure) for measure in table.measures},
         seeds=first.count if first else 0,
-        run_flops=_first(run.flops for run in newest),
-        run_params=_first(run.params for run in newest),
+        run_flops=group.latest("flops"),
+        run_params=group.latest("params"),
         notes=tuple(_notes(group, table)),
         runs=group.runs,
     )
@@ -207,10 +206,6 @@ def _mark_best(lines: list[Line], measure: str) -> list[Line]:
 
 def _difference(own: float | None, published: float | None) -> float | None:
     return None if own is None or published is None else own - published
-
-
-def _first(values: Iterable[float | None]) -> float | None:
-    return next((value for value in values if value is not None), None)
 
 
 def _progress(run: Run) -> str:

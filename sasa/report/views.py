@@ -91,12 +91,13 @@ def results_name(scale: str, variant: str) -> str:
     return f"{name}.html" if plain else f"{name}-{hashlib.sha256(f'{scale} {variant}'.encode()).hexdigest()[:8]}.html"
 
 
-def scales(settings: Mapping[tuple[str, str], int], scale: str, variant: str) -> list[tuple[str, str, int, bool]]:
+def scales(
+    settings: Mapping[tuple[str, str], int], runs: Iterable[Run], scale: str
+) -> list[tuple[str, str, int, bool]]:
     """Name, page, number of runs of each scale, and whether it is the present one."""
-    totals: Counter[str] = Counter()
-    for (name, _), runs in settings.items():
-        totals[name] += runs
-    return [(name, results_name(name, ""), total, name == scale) for name, total in totals.items()]
+    totals = Counter(run.scale for run in runs)
+    names = dict.fromkeys(name for name, _ in settings)
+    return [(name, results_name(name, ""), totals[name], name == scale) for name in names]
 
 
 def variants(settings: Mapping[tuple[str, str], int], scale: str, variant: str) -> list[tuple[str, str, int, bool]]:
