@@ -13,13 +13,14 @@ def find_weights(config: Config) -> Path:
     A row's folder, such as table1/full_50, stands for the one run in it; InputError names them where there are several.
     """
     given = str(config.backbone.weights)
-    places = [Path(given).expanduser(), Path(config.output) / given]
+    places = [Path(path).expanduser().absolute() for path in (given, Path(config.output) / given)]
     for place in places:
         if place.is_file():
-            return place
-        if (place / "checkpoint.pt").is_file():
+            ours = place.name == "checkpoint.pt" and (place.parent / "result.json").is_file()
+            return finished(place.parent) if ours else place
+        if (place / "result.json").is_file():
             return finished(place)
-    found = sorted({path.parent for place in places for path in place.glob("*/checkpoint.pt")})
+    found = sorted({path.parent for place in places for path in place.glob("*/result.json")})
     if len(found) == 1:
         return finished(found[0])
     if found:
@@ -32,15 +33,23 @@ def find_weights(config: Config) -> Path:
 
 
 def finished(folder: Path) -> Path:
-    """The checkpoint of a run that has come to its end."""
+    """The checkpoint of a run that has come to its end, or of the run that it is the same as."""
     from sasa.record import read_json
 
-    status = (read_json(folder / "result.json") or {}).get("status")
-    if status != "finished":
+    result = read_json(folder / "result.json") or {}
+    if result.get("status") != "finished":
         raise InputError(
-            f"backbone.weights: the run in {folder} is not finished ({status}): finish it, or give another"
+            f"backbone.weights: the run in {folder} is not finished ({result.get('status')}): finish it, or give another"
         )
-    return folder / "checkpoint.pt"
+    same = result.get("same_as")
+    places = [parent / same for parent in folder.parents] if same else [folder]
+    path = next((place / "checkpoint.pt" for place in places if (place / "checkpoint.pt").is_file()), None)
+    if path is None:
+        raise InputError(
+            f"backbone.weights: the run in {folder} is finished, but {same or folder}/checkpoint.pt is gone: "
+            "train it again with another output=, or give another"
+        )
+    return path
 
 
 def fingerprint(path: Path) -> str:
