@@ -24,6 +24,7 @@ LAYERS = (
     LocalAttention,
     AttentionStem,
 )  # what is counted as one layer
+PADDED = 32  # torchvision's detectors fill up images to multiples of it
 
 
 def cost(config: Config) -> dict[str, int]:
@@ -53,7 +54,9 @@ def counted(config: Config) -> tuple[nn.Module, FlopCounterMode]:
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         detection = config.task.kind is TaskKind.detection
         model: nn.Module = Dense(detector(plain)).eval() if detection else classifier(plain).eval()
-        model(torch.empty(1, 3, config.data.size, config.data.size))
+        size = config.data.size
+        size = -(-size // PADDED) * PADDED if detection else size
+        model(torch.empty(1, 3, size, size))
     return model, counter
 
 

@@ -34,6 +34,7 @@ from sasa.train.average_precision import average_precision
 from sasa.train.detection import Detection
 from sasa.train.loop import Trainer
 from sasa.train.track import NoTracker
+from sasa.weights import find_weights
 
 ROOT = Path(__file__).parents[1]
 COCO128 = Path(os.environ.get("SASA_COCO128", ROOT.parent / "shared" / "data" / "coco128"))
@@ -82,6 +83,12 @@ def test_costs(name: str, flops: int, params: int) -> None:
     assert abs(flops / 1e9 / published.flops - 1) < (0.01 if convolution else 0.02)
     if convolution:
         assert abs(params / 1e6 / published.params - 1) < 0.01
+
+
+def test_costs_count_what_torchvision_adds_to_the_sides() -> None:
+    """Its detectors fill up images to multiples of 32 pixels."""
+    odd, even = (cost(row("conv_full", "backbone=resnet26", f"data.size={size}")) for size in (100, 128))
+    assert odd == even
 
 
 def test_a_row_differs_by_task_heads_and_backbone_alone() -> None:
@@ -260,6 +267,11 @@ def test_a_set_in_cocos_format_trains(tmp_path: Path) -> None:
         (lambda c: c["images"][0].update(id=[1]), r"one of the images has id \[1\]: expected a whole number"),
         (lambda c: c["annotations"][0].update(category_id={}), r"one of the annotations has category_id \{\}"),
         (lambda c: c["images"].append(dict(c["images"][0])), r"has 2 images with the id 1: give each its own"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, 10**400]), r"annotation 5 has bbox .*expected four numbers"),
+        (lambda c: c["annotations"][0].update(area="large"), r"annotation 5 has area large: expected a number of pixels"),
+        (lambda c: c["annotations"][0].update(iscrowd="0"), r"annotation 5 has iscrowd 0: expected 0 or 1"),
+        (lambda c: c["images"][0].update(height=10**30), r"image 1 has no height and width"),
+        (lambda c: [image.update(file_name="x" * 300) for image in c["images"]], r"has none of the 3 images that"),
     ],
 )  # fmt: skip
 def test_annotations_that_cannot_be_used(change: Callable[[Any], object], message: str, tmp_path: Path) -> None:
@@ -277,6 +289,13 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             splits(coco_set(root, override).data, boxes=True)
+    content = json.loads((root / "boxes.json").read_text())
+    content["categories"][0]["name"] = "cow"
+    (root / "cows.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"cows\.json and test\.json differ in their categories \(cow, dog and cat, dog\)"
+    ):
+        splits(coco_set(root, "data.train_annotations=cows.json").data, boxes=True)
     (root / "images" / "2.jpg").write_bytes(b"no image")
     config = coco_set(root).data
     with pytest.raises(InputError, match=r"2\.jpg cannot be read as an image"):
@@ -286,6 +305,25 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     loader = eval_loader(splits(config, boxes=True).test, config, batch=8, device="cpu")
     assert [numbers.tolist() for _, numbers in loader] == [[0, 2]]
     assert len(loader.skipped) == 1
+    for number in (1, 3):
+        (root / "images" / f"{number}.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"none of 3 images can be read, such as .*1\.jpg"):
+        list(eval_loader(splits(config, boxes=True).test, config, batch=2, device="cpu"))
+    for number in (1, 3):
+        (root / "images" / f"{number}.jpg").unlink()
+    with pytest.raises(InputError, match=r"has none of the 3 images"):
+        splits(config, boxes=True)
+
+
+def test_categories_of_one_name_or_none_are_told_apart(tmp_path: Path) -> None:
+    def change(content: Any) -> None:
+        content["categories"] = [{"id": 1, "name": "x"}, {"id": 2, "name": "x"}, {"id": 3}]
+        content["annotations"][0]["area"] = None
+
+    parts = splits(coco_set(write_set(tmp_path, change), "data.classes=3").data, boxes=True)
+    assert parts.classes == ["x (1)", "x (2)", "(3)"]
+    assert isinstance(parts.test.source, Coco)
+    assert parts.test.source.annotations.areas[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -295,6 +333,10 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         (["table1=full_50", "scale=coco"], r"data\.reader=coco has boxes, and task=classification"),
         (["table1=full_50", "backbone.weights=x"], r"only task=detection starts from the weights"),
         (["table2=conv_full", "train.mixup=0.1"], r"train\.mixup=0\.1: detection has none"),
+        (["table2=conv_full", "heads.channels=4"], r"leaves 1 channels: .*set heads\.channels=8 or more"),
+        (["table2=conv_full", "heads.anchor=inf"], r"heads\.anchor=inf: expected a factor from 0\.1 to 100"),
+        (["table2=conv_full", "data.std=[0.5,nan,0.5]"], r"data\.std=.*expected three numbers above 0"),
+        (["table2=conv_full", "data.mean=[inf,0,0]"], r"data\.mean=.*expected three numbers"),
         (["table2=conv_fall"], r"no such row\. Did you mean conv_full"),
         (["table2=conv_full", "heads=conv"], r"no such option\. Did you mean convolution"),
     ],
@@ -302,6 +344,13 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
 def test_what_does_not_fit(overrides: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         compose.compose_row(overrides)
+
+
+def test_heads_that_do_not_divide_their_channels() -> None:
+    with pytest.raises(
+        InputError, match=r"7 attention heads do not divide .*change heads\.channels or the number of heads"
+    ):
+        detector(row("attention_full", "heads.attention_heads=7"))
 
 
 def test_generated_images_have_five_kinds_of_parts() -> None:
@@ -397,6 +446,19 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
     other = row("conv_baseline", *TINY, f"output={tmp_path}", f'backbone.weights="{folder}"')
     with pytest.raises(InputError, match=r"is of another network \(layers\.groups: .*\)\. Give the weights of this"):
         load_backbone(detector(other), other)
+
+    # Another row of the same configuration has no checkpoint of its own.
+    same = job.run(replace(source), Identity("table7", "own", (), "test"), Console(quiet=True))[1]
+    assert not (same / "checkpoint.pt").exists()
+    assert (
+        find_weights(replace(config, backbone=replace(config.backbone, weights="table7/own")))
+        == folder / "checkpoint.pt"
+    )
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
+    for given in (str(folder), str(folder / "checkpoint.pt"), "table1/full_26"):
+        with pytest.raises(InputError, match=r"is not finished \(interrupted\)"):
+            find_weights(replace(config, backbone=replace(config.backbone, weights=given)))
 
 
 def test_a_baseline_starts_from_torchvisions_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The data group of the configuration."""
 
 from dataclasses import dataclass
+from math import inf, isfinite
 
 from omegaconf import MISSING
 
@@ -50,7 +51,8 @@ class Data:
             len(self.mean) == 3 and len(self.std) == 3,
             "data.mean and data.std take three numbers each, for red, green, blue",
         )
-        check(min(self.std) > 0, f"data.std={self.std}: expected three numbers above 0")
+        check(all(isfinite(value) for value in self.mean), f"data.mean={self.mean}: expected three numbers")
+        check(all(0 < value < inf for value in self.std), f"data.std={self.std}: expected three numbers above 0")
         if self.reader == "shapes":
             check(
                 bool(self.train_images) and bool(self.test_images),

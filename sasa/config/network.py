@@ -89,7 +89,7 @@ class Heads:
         check(
             self.attention_heads >= 1, f"heads.attention_heads={self.attention_heads}: expected at least 1, such as 8"
         )
-        check(self.anchor > 0, f"heads.anchor={self.anchor}: expected a factor above 0, such as 4")
+        check(0.1 <= self.anchor <= 100, f"heads.anchor={self.anchor}: expected a factor from 0.1 to 100, such as 4")
 
 
 @dataclass

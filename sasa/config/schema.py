@@ -1,6 +1,7 @@
 """What a configuration is: its groups and the checks between their fields. Values live in conf/."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from omegaconf import MISSING
 
@@ -92,6 +93,12 @@ class Config:
             reader in ("shapes", "coco"),
             f"data.reader={reader} has no boxes, and task=detection needs them: choose scale=demo or scale=coco, "
             "or data=coco with data.root",
+        )
+        channels = round(self.heads.channels * self.scale.width)
+        check(
+            channels >= 2,
+            f"heads.channels={self.heads.channels} with scale.width={self.scale.width} leaves {channels} channels: "
+            f"at least 2 are needed, so set heads.channels={ceil(2 / self.scale.width)} or more",
         )
         for name in ("label_smoothing", "mixup", "cutmix"):
             check(

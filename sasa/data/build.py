@@ -101,6 +101,11 @@ def open_source(config: Data, part: str, boxes: bool) -> Source:
 
 def check_classes(config: Data, train: Source, test: Source) -> None:
     """Both splits have the classes of the configuration."""
+    if train.classes != test.classes and config.reader == "coco":
+        raise InputError(
+            f"{config.train_annotations} and {config.test_annotations} differ in their categories "
+            f"({', '.join(train.classes[:5])} and {', '.join(test.classes[:5])}): give both files the same, with the same ids"
+        )
     if train.classes != test.classes:
         missing = sorted(set(train.classes) ^ set(test.classes))
         raise InputError(

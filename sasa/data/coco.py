@@ -1,6 +1,7 @@
 """Sets in COCO's format: a folder of images and a file of annotations."""
 
 import json
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,8 @@ from sasa.config.data import Data
 from sasa.data.boxes import Annotations, Boxed, BoxView
 from sasa.data.root import existing_root, listing
 from sasa.errors import InputError
+
+LARGEST = 2**20  # pixels a side that an image may have
 
 
 class Coco(Boxed):
@@ -50,7 +53,12 @@ def open_coco(config: Data, split: str, field: str) -> Coco:
     found = arrange(content, labels, path)
     files = [str(image.get("file_name")) for image in content["images"]]
     present = set(os.listdir(folder))
-    missing = [name for name in files if name not in present and not (folder / name).is_file()]
+    missing = [name for name in files if name not in present and not os.path.isfile(folder / name)]
+    if len(missing) == len(files):
+        raise InputError(
+            f"{folder} has none of the {len(files)} images that {path} names, such as {missing[0]}: correct data.root, "
+            f"data.{field.replace('annotations', 'split')} or data.{field}"
+        )
     if missing and not config.skip_broken:
         raise InputError(
             f"{folder} lacks {len(missing)} of the {len(files)} images that {path} names, such as {missing[0]}: "
@@ -102,7 +110,8 @@ def number_classes(categories: list[dict[str, Any]], classes: int, path: Path) -
     Category n is class n - 1 where all numbers are from 1 to data.classes, as with COCO's 90; otherwise classes are
     in the order of the numbers.
     """
-    names = {item.get("id"): str(item.get("name")) for item in categories}
+    counts = Counter(item.get("name") for item in categories)
+    names = {item["id"]: name_of(item, counts) for item in categories}
     if not all(isinstance(number, int) for number in names) or not names:
         raise InputError(f"{path} has categories without a number, or none: each needs a whole number as its id")
     if min(names) >= 1 and max(names) <= classes:  # type: ignore[type-var, operator]
@@ -116,13 +125,29 @@ def number_classes(categories: list[dict[str, Any]], classes: int, path: Path) -
     return {number: label for label, number in enumerate(ordered)}, [names[number] for number in ordered]  # type: ignore[misc]
 
 
+def name_of(category: dict[str, Any], counts: Counter[Any]) -> str:
+    """A category's name, with its number where there is none, or where others have the same."""
+    name, number = category.get("name"), category["id"]
+    if not isinstance(name, str) or not name:
+        return f"({number})"
+    return name if counts[name] == 1 else f"{name} ({number})"
+
+
+def finite(value: Any) -> float:
+    """A number of an annotation file; ValueError for NaN and infinity, which JSON in Python may hold."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
+
+
 def arrange(content: dict[str, Any], labels: dict[int, int], path: Path) -> Annotations:
     """The boxes by image, in the order of the file."""
     sizes: list[tuple[Any, Any]] = []
     places: dict[Any, int] = {}
     for image in content["images"]:
         size = (image.get("height"), image.get("width"))
-        if not all(isinstance(side, int) and side > 0 for side in size):
+        if not all(isinstance(side, int) and 0 < side <= LARGEST for side in size):
             raise InputError(f"{path}: image {image.get('id')} has no height and width in pixels: add them")
         places[image.get("id")] = len(sizes)
         sizes.append(size)
@@ -136,13 +161,18 @@ def arrange(content: dict[str, Any], labels: dict[int, int], path: Path) -> Anno
                 f"{what} is of category {item.get('category_id')}, which the file does not name: remove it"
             )
         try:
-            x, y, width, height = (float(value) for value in item["bbox"])
-            area = float(item.get("area", width * height))
-        except (KeyError, TypeError, ValueError):
-            x = float("nan")
-        if not np.isfinite(x) or not np.isfinite([x, y, width, height, area]).all():
-            raise InputError(f"{what} has bbox {item.get('bbox')}: expected four numbers, x, y, width and height")
-        label, crowd = labels[item["category_id"]], bool(item.get("iscrowd"))
+            x, y, width, height = map(finite, item["bbox"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            wrong = f"{what} has bbox {item.get('bbox')}: expected four numbers, x, y, width and height"
+            raise InputError(wrong) from error
+        area, crowd = item.get("area"), item.get("iscrowd") or 0
+        try:
+            area = finite(width * height if area is None else area)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{what} has area {area}: expected a number of pixels, or none for its box's") from error
+        if crowd not in (0, 1):
+            raise InputError(f"{what} has iscrowd {crowd}: expected 0 or 1")
+        label = labels[item["category_id"]]
         rows.append((places[item["image_id"]], x, y, width, height, label, area, crowd))
     rows.sort(key=lambda row: row[0])  # stable: within an image they stay in the order of the file
     table = np.array(rows, np.float64).reshape(-1, 8)

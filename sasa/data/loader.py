@@ -75,7 +75,7 @@ class Loader:
         return list(self.samples.skipped)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        self.position = self.start
+        self.position, some = self.start, False
         for batch in self.workers():
             self.position += 1
             if batch.broken and not self.config.skip_broken:
@@ -83,7 +83,13 @@ class Loader:
             self.samples.skipped.update((name, None) for name, _ in batch.broken)
             if len(batch.labels):
                 images = batch.images.to(self.device, non_blocking=True)
+                some = True
                 yield self.samples.normalise(images), batch.labels.to(self.device, non_blocking=True)
+        if not some and self.start == 0:
+            raise InputError(
+                f"none of {len(self.samples)} images can be read, such as {self.skipped[0]}: data.skip_broken=true "
+                "leaves nothing of them, so repair the files or correct data.root"
+            )
 
     def workers(self) -> DataLoader:
         """torch's loader over raw batches: uint8 pixels, a quarter of the memory to move between processes."""

@@ -5,11 +5,11 @@ from dataclasses import replace
 from torch import nn
 from torchvision.models.detection import RetinaNet
 
-from sasa.config.choices import TaskKind
+from sasa.config.choices import Primitive, TaskKind
 from sasa.config.schema import Config
 from sasa.models.resnet import ResNet
 from sasa.models.retinanet import retinanet
-from sasa.nn.attention import AttentionOptions
+from sasa.nn.attention import AttentionOptions, check_heads
 
 
 def attention_options(config: Config) -> AttentionOptions:
@@ -41,10 +41,13 @@ def classifier(config: Config) -> ResNet:
 
 def detector(config: Config) -> RetinaNet:
     """The RetinaNet that a configuration describes, on torch's default device; InputError where its parts do not fit."""
+    channels = round(config.heads.channels * config.scale.width)
+    if config.heads.primitive is Primitive.attention:
+        check_heads(channels, config.heads.attention_heads, config.position.encoding, "heads.channels")
     return retinanet(
         backbone=classifier(config),
         primitive=config.heads.primitive,
-        channels=round(config.heads.channels * config.scale.width),
+        channels=channels,
         classes=config.data.classes,
         size=config.data.size,
         anchor=config.heads.anchor,

@@ -24,14 +24,14 @@ class AttentionOptions:
     backend: str = "auto"
 
 
-def check_heads(channels: int, heads: int, position: str) -> None:
-    """Raise InputError unless `heads` heads fit `channels` channels."""
+def check_heads(channels: int, heads: int, position: str, change: str = "backbone.width") -> None:
+    """Raise InputError unless `heads` heads fit `channels` channels; change: what makes another number of channels."""
     parts = heads * 2 if position == "relative" else heads
     if channels % parts:
         halves = ", in two halves each for the relative position" if position == "relative" else ""
         raise InputError(
             f"{heads} attention heads do not divide a layer of {channels} channels{halves}: "
-            f"the width must be a multiple of {parts}; change backbone.width or the number of heads"
+            f"the width must be a multiple of {parts}; change {change} or the number of heads"
         )
 
 
