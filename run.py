@@ -36,10 +36,10 @@ def main(cfg: DictConfig) -> None:
     label = compose.label(get_args().overrides)
     labels.append(label)
     try:
+        config = compose.checked(cfg)
         identity = compose.identity("python run.py")
         if not sweep:
             label = identity.title
-        config = compose.checked(cfg)
         if sweep and identity.table:
             tables[identity.table, config.scale.name, ",".join(identity.variant), config.output] = None
         result, folder = job.run(config, identity, console)

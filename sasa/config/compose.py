@@ -67,7 +67,8 @@ def checked(cfg: DictConfig) -> Config:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except OmegaConfBaseException as error:
-        raise InputError(str(error).splitlines()[0]) from error
+        message, key = str(error).splitlines()[0], error.full_key or ""
+        raise InputError(message if key in message else f"{key}: {message}") from error
     assert isinstance(config, Config)
     return config
 
