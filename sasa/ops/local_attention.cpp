@@ -530,7 +530,11 @@ void forward_band(const Shape& s, const Map<T>& query, const Map<T>& key, const 
         Vec* end = scores + t * work.square + work.last * s.extent;
         Vec most = all(-INFINITY), sum = {};
         for (Vec* p = begin; p < end; p++) most = larger(most, *p);
-        for (Vec* p = begin; p < end; p++) sum += *p = exp2_of(*p - most);
+        for (Vec* line = begin; line < end; line += s.extent) {  // line by line: roundings of k + k additions, not of k * k
+          Vec part = {};
+          for (Vec* p = line; p < line + s.extent; p++) part += *p = exp2_of(*p - most);
+          sum += part;
+        }
         factor[t] = 1.f / sum;
         totals[x + t] = most + log2_of(sum);
       }
