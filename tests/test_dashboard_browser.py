@@ -59,6 +59,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(browser: Any) -> Iterator[Any]:
     """A page that fails its test for an error on the console, a dialog, or a request that leaves this machine."""
     opened = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+    opened.set_default_navigation_timeout(120_000)  # milliseconds: on a busy machine half a minute was not enough
     errors: list[str] = []
     opened.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
