@@ -16,14 +16,8 @@ from sasa.models.build import classifier, detector
 from sasa.nn.attention import LocalAttention
 from sasa.nn.stem import AttentionStem
 
-LAYERS = (
-    nn.Conv2d,
-    nn.Linear,
-    nn.BatchNorm2d,
-    nn.GroupNorm,
-    LocalAttention,
-    AttentionStem,
-)  # what is counted as one layer
+# What is counted as one layer.
+LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm, LocalAttention, AttentionStem)
 PADDED = 32  # torchvision's detectors fill up images to multiples of it
 
 
