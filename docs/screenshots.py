@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from sasa.report.collect import Run
+from sasa.records.result import Run
 from sasa.report.dashboard import build
 from sasa.report.details import run_id
 from sasa.report.site import Site

@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import RetinaNet
 
 from sasa.config.choices import Backend, TaskKind
-from sasa.config.network import Attention
 from sasa.config.schema import Config, Kernel
 from sasa.models.build import classifier, detector
 from sasa.nn.attention import LocalAttention
@@ -93,21 +92,10 @@ def kind(layer: nn.Module) -> str:
     return "batch norm"
 
 
-def at_paper_size(config: Config) -> Config:
-    """The same network as the paper counts it: 224x224 pixels, 1000 classes, full width, 8 heads and 4 in the stem.
-
-    For detection it is 640x640 pixels and 90 classes.
-    """
-    attention: Attention = replace(config.attention, heads=8, stem_heads=4)
-    heads = replace(config.heads, channels=256, attention_heads=8)
-    size, classes = (640, 90) if config.task.kind is TaskKind.detection else (224, 1000)
-    data = replace(config.data, size=size, classes=classes)
-    return replace(config, attention=attention, data=data, heads=heads, scale=replace(config.scale, width=1.0))
-
-
 def main() -> None:
     """Print every row's FLOPs and parameters beside the published ones; nothing is trained."""
     from sasa.config import compose
+    from sasa.config.identity import at_paper_size
     from sasa.report.costs import costs_table
 
     compose.register()

@@ -1,6 +1,7 @@
-"""The error that people see: one message, no traceback."""
+"""The errors that cross rooms, and the hint that goes with an unknown name."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 
@@ -8,10 +9,27 @@ class InputError(ValueError):
     """Something the user gave cannot work. The message says what was given, what was expected and what to change."""
 
 
-def nearest(name: str, valid: Sequence[str]) -> str:
+class Diverged(RuntimeError):
+    """The loss is not finite."""
+
+
+class RunFailed(Exception):
+    """A run that failed, in one line; its record tells more."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user or the system asked the run to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
     """A hint: the closest valid names, or all of them."""
-    close = get_close_matches(name, valid, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(close)}?" if close else f"Expected one of {', '.join(valid)}"
+    names = list(valid)
+    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}?" if close else f"Expected one of {', '.join(names)}"
 
 
 def check(condition: bool, message: str) -> None:

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
+from sasa.record import changed
 
 from sasa.config import compose
 from sasa.cost import cost_and_layers
 from sasa.models.build import classifier
 from sasa.nn.attention import AttentionOptions, LocalAttention
-from sasa.record import changed
 from sasa.train.attention_maps import UNIT, attention_maps, draw, weights
 
 

@@ -66,7 +66,7 @@ def refused(ended: Ended, *expected: str) -> None:
         ("data.root=${nowhere}", "nowhere"),
         ("data.size=???", "data.size: Missing mandatory value: size"),
         ("~data", "data"),
-        ("~heads", "heads.primitive: Missing mandatory value: primitive"),
+        ("~detector", "detector.primitive: Missing mandatory value: primitive"),
         ("--config-name=other", "Cannot find primary config 'other'"),
         ("hydra/launcher=joblib2", "Could not find 'hydra/launcher/joblib2'"),
     ],

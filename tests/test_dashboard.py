@@ -15,8 +15,8 @@ import pytest
 from records import add_many, add_run, add_table
 
 from sasa.errors import InputError
+from sasa.records.collect import collect
 from sasa.report import script
-from sasa.report.collect import collect
 from sasa.report.curves import POINTS, read_curves
 from sasa.report.dashboard import build
 from sasa.report.details import details, run_id

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from records import add_many, add_run, add_table
 
-from sasa.report.collect import collect
+from sasa.records.collect import collect
 from sasa.report.dashboard import build
 from sasa.report.details import run_id
 

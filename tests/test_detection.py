@@ -16,31 +16,32 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from sasa.record import Identity, Record, key_of
 
 from sasa import job
 from sasa.config import compose
 from sasa.config.choices import Augment
+from sasa.config.identity import at_paper_size
 from sasa.config.schema import Config
-from sasa.cost import at_paper_size, cost
+from sasa.cost import cost
 from sasa.data.boxes import PADDING, Annotations, BoxView
 from sasa.data.build import eval_loader, splits, train_loader
 from sasa.data.coco import Coco
 from sasa.data.samples import Samples
 from sasa.errors import InputError
 from sasa.models.build import detector
-from sasa.record import Identity, Record, key_of
+from sasa.records.weights import find_weights
 from sasa.report.paper import TABLES
 from sasa.train.average_precision import average_precision
 from sasa.train.detection import Detection
 from sasa.train.loop import Trainer
 from sasa.train.track import NoTracker
-from sasa.weights import find_weights
 
 ROOT = Path(__file__).parents[1]
 COCO128 = Path(os.environ.get("SASA_COCO128", ROOT.parent / "shared" / "data" / "coco128"))
 ROWS = ("conv_baseline", "conv_conv_stem", "conv_full", "attention_conv_stem", "attention_full")
 TINY = ["tracker=none", "scale.width=0.125", "backbone=resnet26", "attention.heads=1", "attention.stem_heads=1",
-        "heads.attention_heads=2",
+        "detector.attention_heads=2",
         "data.size=64", "data.train_images=24", "data.test_images=8", "train.batch=4", "train.micro_batch=2",
         "train.epochs=2", "train.warmup_epochs=0"]  # fmt: skip
 
@@ -136,7 +137,7 @@ def test_attention_stands_in_every_place() -> None:
 @pytest.mark.parametrize("channels", [64, 128, 256])
 def test_narrow_heads_have_a_norm_for_maps_of_one_pixel(channels: int) -> None:
     """The last level of a small image is one pixel: a group of one channel would have no spread there."""
-    model = detector(row("conv_full", f"heads.channels={channels}", "backbone=resnet26"))
+    model = detector(row("conv_full", f"detector.channels={channels}", "backbone=resnet26"))
     losses = model.train()([torch.randn(3, 96, 96)], [{"boxes": torch.empty(0, 4), "labels": torch.empty(0).long()}])
     assert all(loss.isfinite() for loss in losses.values())
 
@@ -333,12 +334,12 @@ def test_categories_of_one_name_or_none_are_told_apart(tmp_path: Path) -> None:
         (["table1=full_50", "scale=coco"], r"data\.reader=coco has boxes, and task=classification"),
         (["table1=full_50", "backbone.weights=x"], r"only task=detection starts from the weights"),
         (["table2=conv_full", "train.mixup=0.1"], r"train\.mixup=0\.1: detection has none"),
-        (["table2=conv_full", "heads.channels=4"], r"leaves 1 channels: .*set heads\.channels=8 or more"),
-        (["table2=conv_full", "heads.anchor=inf"], r"heads\.anchor=inf: expected a factor from 0\.1 to 100"),
+        (["table2=conv_full", "detector.channels=4"], r"leaves 1 channels: .*set heads\.channels=8 or more"),
+        (["table2=conv_full", "detector.anchor=inf"], r"heads\.anchor=inf: expected a factor from 0\.1 to 100"),
         (["table2=conv_full", "data.std=[0.5,nan,0.5]"], r"data\.std=.*expected three numbers above 0"),
         (["table2=conv_full", "data.mean=[inf,0,0]"], r"data\.mean=.*expected three numbers"),
         (["table2=conv_fall"], r"no such row\. Did you mean conv_full"),
-        (["table2=conv_full", "heads=conv"], r"no such option\. Did you mean convolution"),
+        (["table2=conv_full", "detector=conv"], r"no such option\. Did you mean convolution"),
     ],
 )
 def test_what_does_not_fit(overrides: list[str], message: str) -> None:
@@ -350,7 +351,7 @@ def test_heads_that_do_not_divide_their_channels() -> None:
     with pytest.raises(
         InputError, match=r"7 attention heads do not divide .*change heads\.channels or the number of heads"
     ):
-        detector(row("attention_full", "heads.attention_heads=7"))
+        detector(row("attention_full", "detector.attention_heads=7"))
 
 
 def test_generated_images_have_five_kinds_of_parts() -> None:
@@ -557,7 +558,7 @@ def test_eight_real_images_are_learnt_by_heart(tmp_path: Path) -> None:
     config = row(
         "conv_baseline", "tracker=none", f"output={tmp_path / 'out'}", "data=coco", f"data.root={root}",
         "data.train_split=images", "data.test_split=images", "data.train_annotations=train.json",
-        "data.test_annotations=test.json", "data.workers=0", "data.size=256", "data.augment=none", "heads.anchor=4",
+        "data.test_annotations=test.json", "data.workers=0", "data.size=256", "data.augment=none", "detector.anchor=4",
         "train.batch=4", "train.micro_batch=4", "train.epochs=12", "train.warmup_epochs=1", "train.log_steps=20",
     )  # fmt: skip
     parts = splits(config.data, boxes=True)

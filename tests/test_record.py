@@ -4,10 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
-from sasa.config import compose
-from sasa.errors import InputError
-from sasa.job import complete
 from sasa.record import (
     Identity,
     Record,
@@ -19,6 +15,10 @@ from sasa.record import (
     read_json,
     write_atomically,
 )
+
+from sasa.config import compose
+from sasa.errors import InputError
+from sasa.job import complete
 from sasa.report.paper import PLAIN, TWINS
 
 compose.register()

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rich.console import Console
+from sasa.report.collect import alive, collect
 
 from sasa.errors import InputError
-from sasa.report.collect import alive, collect
 from sasa.report.costs import costs_table
 from sasa.report.formats import comma_separated, escape_latex, escape_markdown, latex, markdown, structured
 from sasa.report.groups import gather, settings

@@ -5,7 +5,8 @@ import torch
 
 from sasa.config import compose
 from sasa.config.choices import Primitive
-from sasa.cost import at_paper_size, cost
+from sasa.config.identity import at_paper_size
+from sasa.cost import cost
 from sasa.models.build import classifier
 from sasa.report.paper import FLOPS_TOLERANCE, PARAMS_TOLERANCE, TABLES
 

@@ -9,7 +9,7 @@ from torchvision.models.detection import retinanet_resnet50_fpn
 from sasa.bench.measure import Step
 from sasa.bench.models import measured
 from sasa.config import compose
-from sasa.cost import at_paper_size
+from sasa.config.identity import at_paper_size
 from sasa.models.build import detector
 from sasa.report.paper import TABLES
 

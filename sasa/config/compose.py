@@ -1,13 +1,15 @@
 """Hydra's side: where configurations lie, checks of the command line, and the one conversion to a checked Config."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import hydra
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
@@ -17,19 +19,22 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
 from hydra.core.plugins import Plugins
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sasa.config import CONF, EXPERIMENTS
+from sasa.config.identity import AXES, Identity, axes_of, is_machine, rows_like
 from sasa.config.schema import Config
 from sasa.errors import InputError, nearest
-from sasa.record import Identity, is_machine
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
-EXPERIMENTS = ROOT / "experiments"
-AXES = ("task", "backbone", "layers", "extent", "position", "logits", "stem", "heads")
+ERRORS = (HydraException, OmegaConfBaseException)
+SHOWING = ("-c", "--cfg", "-i", "--info", "-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion")
+VALUED = ("-c", "--cfg", "-i", "--info", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
+          "--experimental-rerun")  # fmt: skip
+INFORMATION = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 class Experiments(SearchPathPlugin):
@@ -43,6 +48,55 @@ def register() -> None:
     """Make experiments/ and the schema known to Hydra."""
     Plugins.instance().register(Experiments)
     ConfigStore.instance().store(name="schema", node=Config)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A command line: overrides, and Hydra's own options, which come after them."""
+
+    overrides: tuple[str, ...]
+    options: tuple[str, ...]
+
+    @property
+    def multirun(self) -> bool:
+        """Whether it is a sweep."""
+        return bool({"-m", "--multirun"}.intersection(self.options))
+
+    @property
+    def shows(self) -> bool:
+        """Whether it shows something, and runs nothing."""
+        return any(option.partition("=")[0] in SHOWING for option in self.options)
+
+
+def typed(words: Sequence[str]) -> Typed:
+    """The words of a command line, options and overrides in any order."""
+    overrides: list[str] = []
+    options: list[str] = []
+    following: Sequence[str] = ()  # options that the next word may be the value of
+    for word in words:
+        is_value = bool(following) and (word in INFORMATION if following[-1] in ("-i", "--info") else True)
+        (options if is_value or word.startswith("-") else overrides).append(word)
+        following = (word,) if word in VALUED and not is_value else ()
+    return Typed(tuple(overrides), tuple(options))
+
+
+def launch(task: Callable[[DictConfig], None], typed: Typed) -> None:
+    """Let Hydra do what was typed: call the task, a function that other processes can import, or show something."""
+    sys.argv[1:] = [*typed.overrides, *typed.options]
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+
+
+def in_sweep() -> bool:
+    """Whether Hydra's present job is one of a sweep."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def job() -> tuple[Path, int, Mapping[str, Any]]:
+    """The folder of Hydra's present sweep, the number of the job in it, and the launcher's settings."""
+    config = HydraConfig.get()
+    launcher = OmegaConf.to_container(config.launcher, resolve=True)
+    assert isinstance(launcher, dict)
+    return Path(config.sweep.dir), config.job.num, {str(name): value for name, value in launcher.items()}
 
 
 def tables() -> list[str]:
@@ -61,10 +115,10 @@ def groups() -> list[str]:
     return tables() + sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 
 
-def checked(cfg: DictConfig) -> Config:
+def checked(cfg: DictConfig | dict[str, Any]) -> Config:
     """The composed configuration as plain, checked dataclasses; InputError where it cannot be one."""
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except OmegaConfBaseException as error:
         message, key = str(error).splitlines()[0], error.full_key or ""
@@ -91,22 +145,24 @@ def defaults(task: str, scale: str) -> dict[str, Any]:
 
 def identity(program: str) -> Identity:
     """What Hydra's present job is called: its row, and the overrides that are not the table, scale, seed or machine's."""
-    hydra = HydraConfig.get()
-    choices = {name: choice for name, choice in hydra.runtime.choices.items() if choice is not None}
+    choices = {name: choice for name, choice in HydraConfig.get().runtime.choices.items() if choice is not None}
     task = task_overrides()
     keys = {
         str(override.input_line): override.key_or_group for override in OverridesParser.create().parse_overrides(task)
     }
     table = next((name for name in tables() if name in choices), None)
-    variant = tuple(
-        sorted(line for line, key in keys.items() if key not in (table, "scale", "seed") and not is_machine(key))
-    )
+    row = choices[table] if table else None
+    plain = not any(key.split(".")[0] in AXES and "." in key for key in keys.values())
+    alike = rows_like(axes_of(**{axis: choices[axis] for axis in AXES})) if plain and not table else ()
     return Identity(
         table=table,
-        row=choices[table] if table else None,
-        variant=variant,
+        row=row,
+        variant=tuple(
+            sorted(line for line, key in keys.items() if key not in (table, "scale", "seed") and not is_machine(key))
+        ),
         command=shlex.join([*program.split(), *task]),
-        like=None if table else like(choices, keys.values()),
+        rows=rows_like(axes_of(table, row)),
+        like=alike[0] if alike else None,
         defaults=defaults(choices["task"], choices["scale"]),
     )
 
@@ -118,40 +174,29 @@ def task_overrides() -> list[str]:
     return [str(line) for line in task]
 
 
-def label(overrides: Sequence[str]) -> str:
-    """What tells Hydra's present job from the others of its sweep, such as "table4=k3 seed=1"."""
-    parser = OverridesParser.create()
-    swept = {
-        override.key_or_group for override in parser.parse_overrides(list(overrides)) if override.is_sweep_override()
-    }
-    task = parser.parse_overrides(task_overrides())
-    varied = [str(override.input_line) for override in task if override.key_or_group in swept]
-    return " ".join(varied) or "run"
+def swept(overrides: Sequence[str]) -> dict[str, int]:
+    """The keys that a sweep varies, and how many values each takes."""
+    found = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_discrete_sweep():
+            value = override.value()
+            known = options(override.key_or_group) if isinstance(value, Glob) else None
+            found[override.key_or_group] = len(value.filter(known) if known else list(override.sweep_iterator()))
+    return found
 
 
-def like(choices: Mapping[str, str], keys: Iterable[str]) -> tuple[str, str] | None:
-    """The first row of a table whose network is the chosen one; None where a field of it is overridden."""
-    if any(key.split(".")[0] in AXES and "." in key for key in keys):
-        return None
-    defaults = {name: choice for item in OmegaConf.load(CONF / "config.yaml").defaults for name, choice in named(item)}
-    for table in tables():
-        for row in options(table):
-            content = OmegaConf.to_container(OmegaConf.load(EXPERIMENTS / table / f"{row}.yaml"))
-            assert isinstance(content, dict)
-            overrides = dict(pair for item in content.get("defaults", []) for pair in named(item))
-            whole = set(content) == {"defaults"}
-            if whole and all((defaults | overrides)[axis] == choices[axis] for axis in AXES):
-                return table, row
-    return None
+def chosen(overrides: Sequence[str], key: str, default: str) -> str:
+    """What a command line gives a key that it does not sweep."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.key_or_group == key and not override.is_sweep_override():
+            return str(OmegaConf.create({"value": override.value()}).value)
+    return default
 
 
-def named(item: str | DictConfig) -> list[tuple[str, str]]:
-    """An entry of a defaults list as (group, choice)."""
-    return (
-        []
-        if isinstance(item, str)
-        else [(str(name).removeprefix("override /"), choice) for name, choice in item.items()]
-    )
+def label(keys: Container[str]) -> str:
+    """What tells Hydra's present job from the others of its sweep, by the keys that it varies: "table4=k3 seed=1"."""
+    task = OverridesParser.create().parse_overrides(task_overrides())
+    return " ".join(str(override.input_line) for override in task if override.key_or_group in keys) or "run"
 
 
 def check_overrides(overrides: Sequence[str], sweep: bool) -> None:

@@ -76,7 +76,7 @@ class Stem:
 
 
 @dataclass
-class Heads:
+class Detector:
     """FPN and detection heads of RetinaNet (Table 2); scale.width multiplies channels."""
 
     primitive: Primitive = MISSING
@@ -85,11 +85,12 @@ class Heads:
     anchor: float = MISSING  # side of the smallest anchor of a pyramid level, over the level's stride
 
     def __post_init__(self) -> None:
-        check(self.channels >= 1, f"heads.channels={self.channels}: expected at least 1, such as 256")
+        check(self.channels >= 1, f"detector.channels={self.channels}: expected at least 1, such as 256")
         check(
-            self.attention_heads >= 1, f"heads.attention_heads={self.attention_heads}: expected at least 1, such as 8"
+            self.attention_heads >= 1,
+            f"detector.attention_heads={self.attention_heads}: expected at least 1, such as 8",
         )
-        check(0.1 <= self.anchor <= 100, f"heads.anchor={self.anchor}: expected a factor from 0.1 to 100, such as 4")
+        check(0.1 <= self.anchor <= 100, f"detector.anchor={self.anchor}: expected a factor from 0.1 to 100, such as 4")
 
 
 @dataclass

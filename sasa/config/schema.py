@@ -7,7 +7,7 @@ from omegaconf import MISSING
 
 from sasa.config.choices import Backend, Device, TaskKind, TrackerKind
 from sasa.config.data import Data
-from sasa.config.network import Attention, Backbone, Extent, Heads, Layers, Logits, Position, Stem
+from sasa.config.network import Attention, Backbone, Detector, Extent, Layers, Logits, Position, Stem
 from sasa.config.train import Train
 from sasa.errors import check
 
@@ -57,7 +57,7 @@ class Config:
     position: Position = MISSING
     logits: Logits = MISSING
     stem: Stem = MISSING
-    heads: Heads = MISSING
+    detector: Detector = MISSING
     attention: Attention = MISSING
     data: Data = MISSING
     train: Train = MISSING
@@ -94,11 +94,11 @@ class Config:
             f"data.reader={reader} has no boxes, and task=detection needs them: choose scale=demo or scale=coco, "
             "or data=coco with data.root",
         )
-        channels = round(self.heads.channels * self.scale.width)
+        channels = round(self.detector.channels * self.scale.width)
         check(
             channels >= 2,
-            f"heads.channels={self.heads.channels} with scale.width={self.scale.width} leaves {channels} channels: "
-            f"at least 2 are needed, so set heads.channels={ceil(2 / self.scale.width)} or more",
+            f"detector.channels={self.detector.channels} with scale.width={self.scale.width} leaves {channels} channels: "
+            f"at least 2 are needed, so set detector.channels={ceil(2 / self.scale.width)} or more",
         )
         for name in ("label_smoothing", "mixup", "cutmix"):
             check(

@@ -41,17 +41,17 @@ def classifier(config: Config) -> ResNet:
 
 def detector(config: Config) -> RetinaNet:
     """The RetinaNet that a configuration describes, on torch's default device; InputError where its parts do not fit."""
-    channels = round(config.heads.channels * config.scale.width)
-    if config.heads.primitive is Primitive.attention:
-        check_heads(channels, config.heads.attention_heads, config.position.encoding, "heads.channels")
+    channels = round(config.detector.channels * config.scale.width)
+    if config.detector.primitive is Primitive.attention:
+        check_heads(channels, config.detector.attention_heads, config.position.encoding, "detector.channels")
     return retinanet(
         backbone=classifier(config),
-        primitive=config.heads.primitive,
+        primitive=config.detector.primitive,
         channels=channels,
         classes=config.data.classes,
         size=config.data.size,
-        anchor=config.heads.anchor,
-        options=replace(attention_options(config), heads=config.heads.attention_heads),
+        anchor=config.detector.anchor,
+        options=replace(attention_options(config), heads=config.detector.attention_heads),
     )
 
 

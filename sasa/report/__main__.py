@@ -12,7 +12,8 @@ from typing import TextIO
 from rich.console import Console
 
 from sasa.errors import InputError
-from sasa.report.collect import Run, collect
+from sasa.records.collect import collect
+from sasa.records.result import Run
 from sasa.report.formats import comma_separated, latex, markdown, structured
 from sasa.report.groups import settings
 from sasa.report.names import unknown

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from sasa.report.collect import Run
+from sasa.records.result import Run
 from sasa.report.curves import Curves, read_curves
 
 PICTURES = ("samples.png", "attention.png")

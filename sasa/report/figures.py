@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sasa.report.collect import Run
+from sasa.records.result import Run
 from sasa.report.curves import Curves, short
 from sasa.report.details import run_id
 from sasa.report.names import clean
@@ -129,7 +129,7 @@ def all_runs(runs: Iterable[Run]) -> list[Figure]:
     found: list[Figure] = []
     names = sorted({clean(run.table or "other runs") for run in known})
     for measure in ("top1", "ap"):
-        points = [point_of(run, measure) for run in known if measure in run.accuracy.get("test", {})]
+        points = [point_of(run, measure) for run in known if measure in run.measured("test")]
         points.sort(key=lambda one: one["series"])
         for title, cost in ((FLOPS, "flops"), (PARAMS, "params")):
             placed = [{**one, "x": one[cost]} for one in points]
@@ -155,12 +155,12 @@ def point_of(run: Run, measure: str) -> dict[str, Any]:
     return {
         "flops": in_units[0],
         "params": in_units[1],
-        **dict.fromkeys(("y", "low", "high"), run.accuracy["test"][measure]),
+        **dict.fromkeys(("y", "low", "high"), run.measured("test")[measure]),
         "series": clean(run.table or "other runs"),
         "source": "ours",
         "line": run_id(run),
         "label": name_of(run),
-        "result": f"{run.accuracy['test'][measure]:.1f} %",
+        "result": f"{run.measured('test')[measure]:.1f} %",
         "costs": costs(*in_units),
         "run": run_id(run),
     }

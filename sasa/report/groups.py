@@ -4,8 +4,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sasa.report.collect import Run
-from sasa.report.paper import twin
+from sasa.records.result import Run
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Group:
 
     def statistic(self, split: str, measure: str) -> Statistic | None:
         """A measure of the finished runs on `split`; None if no run has it. Another split never stands in for it."""
-        values = [run.accuracy[split][measure] for run in self.finished if measure in run.accuracy.get(split, {})]
+        values = [found[measure] for run in self.finished if measure in (found := run.measured(split))]
         if not values:
             return None
         return Statistic(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
@@ -60,7 +59,7 @@ def gather(runs: Iterable[Run], table: str, scale: str, variant: str) -> dict[st
     """
     seeds: dict[str, dict[int, Run]] = {}
     for run in runs:
-        row = run.row if run.table == table else twin(run.table, run.row, table) if run.status == "finished" else None
+        row = run.row if run.table == table else dict(run.rows).get(table) if run.status == "finished" else None
         if row is not None and (run.scale, run.variant) == (scale, variant):
             found = seeds.setdefault(row, {})
             # `table4=k3` and `table4=k3 seed=0` are the same experiment in two folders: it counts once.

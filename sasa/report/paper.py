@@ -187,28 +187,6 @@ FIGURE5 = Table(
 
 TABLES = {table.name: table for table in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, TABLE7, FIGURE5)}
 
-# Rows of several tables that are one configuration, at every scale.
-TWINS = (
-    (("table1", "baseline_50"), ("table3", "conv"), ("figure5", "baseline_100")),
-    (
-        ("table1", "conv_stem_50"),
-        ("table3", "attention"),
-        ("table4", "k7"),
-        ("table5", "relative"),
-        ("table6", "content_position"),
-        ("figure5", "conv_stem_100"),
-    ),
-    (("table1", "full_50"), ("table7", "attention_spatial_values"), ("figure5", "full_100")),
-)
-PLAIN = TWINS[1][0]  # the row that `python run.py` trains, without naming it
-
-
-def twin(table: str | None, row: str | None, other: str) -> str | None:
-    """The row of the table `other` that is the same configuration as this one; None if it has none."""
-    name = (table, row) if table else PLAIN
-    rows = next((dict(rows) for rows in TWINS if name in rows), {})
-    return None if table == other else rows.get(other)
-
 
 def find_table(name: str) -> Table:
     """The table of this name. Raises InputError, with the nearest names, for any other."""

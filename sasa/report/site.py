@@ -10,9 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sasa.errors import InputError
+from sasa.records.collect import collect
+from sasa.records.result import Run
 from sasa.report import views
 from sasa.report.blocks import signed
-from sasa.report.collect import Run, collect
 from sasa.report.curves import Curves, read_curves
 from sasa.report.details import Details, details, flat, run_id
 from sasa.report.figures import all_runs, figures, learning, name_of, run_curves, title_of

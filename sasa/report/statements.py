@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from sasa.report.collect import Run
+from sasa.records.result import Run
 from sasa.report.groups import Group, gather
 from sasa.report.interval import contrast, pooled, quantile
 from sasa.report.paper import TABLES, Table
@@ -207,7 +207,7 @@ def saved(claim: Claim, groups: dict[str, Group]) -> tuple[str, list[float]]:
 
 def top1s(group: Group, split: str) -> list[float]:
     """Top-1 of each finished seed."""
-    return [run.accuracy[split]["top1"] for run in group.finished if "top1" in run.accuracy.get(split, {})]
+    return [found["top1"] for run in group.finished if "top1" in (found := run.measured(split))]
 
 
 def sides(claim: Claim) -> Sequence[tuple[str, ...]]:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sasa.report.collect import Run
+from sasa.records.result import Run
 from sasa.report.groups import Group, gather
 from sasa.report.names import clean
 from sasa.report.paper import MEASURES, Row, Table
@@ -181,7 +181,7 @@ def _remarks(run: Run, group: Group, table: Table) -> Iterable[str]:
     if run.status == "finished" and (run.same_as or run.table != table.name):
         yield f"the same run as {run.same_as or run.folder}"
     measure = table.measures[0]
-    if run.status == "finished" and measure not in run.accuracy.get(table.split, {}):
+    if run.status == "finished" and measure not in run.measured(table.split):
         yield f"finished without {article(measure)} on the {table.split} split"
     if run.status == "running" and group.status == "finished":
         yield f"running {_progress(run)}".rstrip()

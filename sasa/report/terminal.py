@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from sasa.records.collect import collect
 from sasa.report.blocks import Block, Cell, blocks
-from sasa.report.collect import collect
 from sasa.report.names import clean, shorten
 from sasa.report.paper import find_table
 from sasa.report.tables import Comparison, compare

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sasa.records.result import Run
 from sasa.report.blocks import Block, Cell, blocks, counted
-from sasa.report.collect import Run
 from sasa.report.details import Layer
 from sasa.report.paper import MEASURES, Row, published
-from sasa.report.run import duration as spoken
+from sasa.report.run import duration
 from sasa.report.tables import Comparison
 
 LATEST = 6
@@ -123,7 +123,7 @@ def latest(runs: Iterable[Run]) -> list[Run]:
 
 def result(run: Run, split: str) -> tuple[str, float] | None:
     """What a run came to on a split, such as ("top-1", 51.2), or its AP where it detects objects."""
-    found = run.accuracy.get(split, {})
+    found = run.measured(split)
     return next(((text, found[name]) for name, text in MEASURES.items() if name in found), None)
 
 
@@ -153,8 +153,8 @@ def paper_row(run: Run) -> Row | None:
 def facts(run: Run) -> dict[str, str]:
     """What a run came to, in words, by name."""
     found = {"status": run.status, "scale": run.scale, "seed": str(run.seed)}
-    for split, measures in run.accuracy.items():
-        for name, value in measures.items():
+    for split in run.accuracy:
+        for name, value in run.measured(split).items():
             found[f"{split} {MEASURES.get(name, name.replace('top', 'top-'))}"] = f"{value:.2f}"
     epochs = "" if run.epochs is None else f"{run.epochs_done or 0} of {run.epochs}"
     found |= {"epochs": epochs, "FLOPs": count(run.flops), "parameters": count(run.params)}
@@ -164,7 +164,3 @@ def facts(run: Run) -> dict[str, str]:
 
 def count(value: float | None) -> str:
     return counted(value)
-
-
-def duration(seconds: float | None) -> str:
-    return "" if seconds is None else spoken(seconds)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sasa.errors import InputError
-from sasa.report.collect import Run, collect
+from sasa.records.collect import collect
+from sasa.records.result import Run
 from sasa.report.formats import escape_markdown, markdown
 from sasa.report.groups import settings
 from sasa.report.paper import TABLES

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sasa.errors import InputError
-from sasa.record import write_atomically
+from sasa.records.files import write_atomically
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from sasa.config.schema import Config
 from sasa.data.build import Splits, eval_loader
 from sasa.data.samples import Samples
 from sasa.data.sheet import sheet
-from sasa.record import write_atomically
+from sasa.records.files import write_atomically
 from sasa.train.attention_maps import attention_maps, draw
 from sasa.train.metrics import Meter, hits
 from sasa.train.optim import mixing

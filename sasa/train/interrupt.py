@@ -6,19 +6,6 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user or the system asked the run to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
-def stop_at_once(number: int, frame: FrameType | None) -> None:
-    """A handler of SIGTERM where there is no step to finish: what Python does at Ctrl-C."""
-    raise Interrupted(number)
-
-
 class Interrupt:
     """Within it, the first SIGINT or SIGTERM is only noted; a second one acts at once."""
 

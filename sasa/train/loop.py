@@ -17,20 +17,16 @@ from torch import Tensor, nn
 from sasa.config.schema import Config
 from sasa.data.build import batches_per_epoch, eval_loader, train_loader
 from sasa.data.samples import Samples
-from sasa.errors import InputError
-from sasa.record import Record
+from sasa.errors import Diverged, InputError, Interrupted
+from sasa.records.folder import Record
 from sasa.train import checkpoint
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection
 from sasa.train.display import Display
-from sasa.train.interrupt import Interrupt, Interrupted
+from sasa.train.interrupt import Interrupt
 from sasa.train.metrics import Meter
 from sasa.train.optim import averaged, optimizer, schedule
 from sasa.train.track import Tracker
-
-
-class Diverged(RuntimeError):
-    """The loss is not finite."""
 
 
 @dataclass

@@ -7,15 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sasa.config.choices import StemKind
+from sasa.config.identity import differences, network
 from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.models.resnet import from_torchvision
-from sasa.record import differences, read_json
+from sasa.records.files import read_json
+from sasa.records.weights import find_weights
 from sasa.train import checkpoint
-from sasa.weights import find_weights
-
-NETWORK = ("backbone", "layers", "stem", "extent", "position", "logits", "attention")  # the last four make attention
 
 
 def load_backbone(detector: nn.Module, config: Config) -> str:
@@ -48,15 +46,9 @@ def load_backbone(detector: nn.Module, config: Config) -> str:
 
 def check_network(made_by: Mapping[str, Any], config: Config) -> None:
     """Raise InputError where the configuration of the run of the weights makes another backbone than this one."""
-    here, there = asdict(config), dict(made_by)
-    for plain in (here, there):
-        if "scale" in plain and "backbone" in plain:
-            width = plain["backbone"]["width"] * plain["scale"]["width"]
-            plain["backbone"] = {"depth": plain["backbone"]["depth"], "width, with that of the scale": width}
-    convolution = "attention" not in config.layers.groups and config.stem.kind is StemKind.conv
-    names = NETWORK[:3] if convolution else NETWORK
-    before, after = ({name: plain.get(name) for name in names} for plain in (there, here))
-    changes = list(differences(before, after)) if made_by else []
+    alone = {"task": {"kind": "classification"}}  # without detection heads
+    before, after = (network({**plain, **alone}) for plain in (made_by or asdict(config), asdict(config)))
+    changes = list(differences(before, after))
     if changes:
         raise InputError(
             f"backbone.weights={config.backbone.weights} is of another network ({', '.join(changes)}). "

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from sasa.config.choices import TrackerKind
 from sasa.config.schema import Config
-from sasa.record import Record
+from sasa.records.folder import Record
 
 INIT_SECONDS = 20  # how long an unreachable server may keep a run waiting
 

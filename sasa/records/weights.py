@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sasa.config.schema import Config
 from sasa.errors import InputError
+from sasa.records.files import read_json
 
 
 def find_weights(config: Config) -> Path:
@@ -34,8 +35,6 @@ def find_weights(config: Config) -> Path:
 
 def finished(folder: Path) -> Path:
     """The checkpoint of a run that has come to its end, or of the run that it is the same as."""
-    from sasa.record import read_json
-
     result = read_json(folder / "result.json") or {}
     if result.get("status") != "finished":
         raise InputError(
@@ -54,7 +53,5 @@ def finished(folder: Path) -> Path:
 
 def fingerprint(path: Path) -> str:
     """What a run's key holds of its weights: the key of the run that they are of, or a hash of the file."""
-    from sasa.record import read_json
-
     key = (read_json(path.with_name("config.json")) or {}).get("key") if path.name == "checkpoint.pt" else None
     return str(key) if key else hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,72 @@
+"""The command line of run.py: one run, or a sweep of them in this process or in others; errors become messages here."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+
+from sasa import job, sweep
+from sasa.config import compose
+from sasa.errors import InputError, Interrupted, RunFailed
+from sasa.records.folder import Record
+from sasa.report.paper import published
+from sasa.report.run import print_next, print_run
+
+NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf begin that say nothing to users
+
+
+def main() -> int:
+    """Check the command line, let Hydra run it, and return the exit status."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and they are told below
+    signal.signal(signal.SIGTERM, leave)
+    complaints = Console(stderr=True, **sweep.PLAIN)
+    try:
+        compose.register()
+        typed = compose.typed(sys.argv[1:])
+        compose.check_overrides(typed.overrides, sweep=typed.multirun)
+        if typed.multirun and not typed.shows:
+            return sweep.run(task, typed)
+        compose.launch(task, typed)
+        return 0
+    except RunFailed as error:
+        complaints.print(f"[red]failed[/]  {escape(str(error))}")
+        return 1
+    except (InputError, OSError, *compose.ERRORS) as error:
+        message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        lines = [line for line in message.splitlines() if line.strip() and not line.lstrip().startswith(NOISE)]
+        complaints.print(f"[red]error[/]  {escape(' '.join(lines))}")
+        return 2
+    except KeyboardInterrupt as stop:
+        return 128 + getattr(stop, "number", signal.SIGINT)
+
+
+def task(cfg: DictConfig) -> None:
+    """What Hydra runs, here or in another process: a run by itself, or a row of a sweep."""
+    if compose.in_sweep():
+        sweep.train_row(cfg)
+    else:
+        train_one(cfg)
+
+
+def train_one(cfg: DictConfig) -> None:
+    """One run, and what came of it on the terminal."""
+    console = Console(**sweep.PLAIN)
+    config = compose.checked(cfg)
+    identity = compose.identity(sweep.PROGRAM)
+    try:
+        run, folder = job.run(Record(config, identity), console)
+    except (InputError, RunFailed) as error:
+        raise RunFailed(f"{identity.title}: {error}") from error
+    row = (identity.table, identity.row) if identity.table and identity.row else identity.like
+    print_run(run, published(*row) if row else None, folder, console)
+    if identity.table is None:
+        print_next(console)
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """A handler of SIGTERM where there is no step to finish: what Python does at Ctrl-C."""
+    raise Interrupted(number)

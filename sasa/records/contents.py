@@ -1,0 +1,55 @@
+"""What a run reads that is not in its configuration: images and weights, by what they are and not by where they lie."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sasa.config.choices import TaskKind
+from sasa.config.data import Data
+from sasa.config.schema import Config
+from sasa.records.weights import find_weights, fingerprint
+
+COCO_2017 = ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
+BY_READER = ("shapes", "torch/", "hfds/", "hfids/", "tfds/")  # readers whose name says which images they read
+
+
+@dataclass(frozen=True)
+class Contents:
+    """images: a hash of the user's own files, "" of a set that its name tells; weights: of what a backbone starts from."""
+
+    images: str = ""
+    weights: str = ""
+
+
+def contents(config: Config) -> Contents:
+    """What a configuration reads; InputError where its weights are not there."""
+    detection = config.task.kind is TaskKind.detection
+    weights = fingerprint(find_weights(config)) if detection and config.backbone.weights is not None else ""
+    return Contents("" if published(config.data) else own_images(config.data), weights)
+
+
+def published(data: Data) -> bool:
+    """Is it a set that is the same everywhere?"""
+    if data.reader.startswith(BY_READER) or data.name == "imagenet":
+        return True
+    return data.name == "coco" and (data.train_annotations, data.test_annotations) == COCO_2017
+
+
+def own_images(data: Data) -> str:
+    """A hash of the names and sizes of the files that data.root has for either split; "" where there are none."""
+    found = sorted(files(data)) if data.root is not None else []
+    return hashlib.sha256(repr(found).encode(errors="surrogateescape")).hexdigest()[:16] if found else ""
+
+
+def files(data: Data) -> Iterator[tuple[str, int]]:
+    """Name below data.root and size of each file of a split: in its folder, its archives, or its annotations."""
+    root = Path(str(data.root)).expanduser()
+    annotations = {data.train_annotations, data.test_annotations}
+    for folder, _, names in os.walk(root, followlinks=True):
+        for name in names:
+            path = os.path.relpath(os.path.join(folder, name), root)
+            top = path.split(os.sep)[0]
+            if data.train_split in top or data.test_split in top or path in annotations:
+                yield path, os.stat(os.path.join(folder, name)).st_size

@@ -1,0 +1,61 @@
+"""Record files and what they say of processes: read or none, written whole or not at all."""
+
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """The object in a file; OSError or ValueError where there is none that can be read."""
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}, not an object")
+    return content
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file, or None where there is none that can be read."""
+    try:
+        return load_json(path)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a temporary file beside the path, flush it to the disk, and rename it: a reader sees the old file or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def alive(pid: int | None, host: str | None) -> bool:
+    """Whether a process exists. One on another host cannot be seen from here and is believed."""
+    if host != socket.gethostname():
+        return True
+    if pid is None or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+def now() -> str:
+    """The local time to the second, in ISO 8601."""
+    return datetime.fromtimestamp(time.time()).astimezone().isoformat(timespec="seconds")

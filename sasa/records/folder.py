@@ -1,0 +1,182 @@
+"""A run's folder: its key, its lock, and the files in it, of which it alone writes config.json and result.json."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sasa.config.identity import Identity, changed, differences, folder_name, key_of
+from sasa.config.schema import Config
+from sasa.errors import InputError
+from sasa.records.contents import contents
+from sasa.records.files import alive, now, read_json, write_atomically
+from sasa.records.result import CONFIGURED, Run
+
+ORPHAN_SECONDS = 15  # how long the data workers of a killed run may hold its lock
+POLL_SECONDS = 0.5
+
+
+class Busy(InputError):
+    """Another process trains this very run."""
+
+
+class Record:
+    """The folder of one run, what it is called, and what is known of it so far (`run`)."""
+
+    def __init__(self, config: Config, identity: Identity) -> None:
+        found = contents(config)
+        # Sets of one's own are told apart by what is in them, wherever they lie.
+        own = (f"images={found.images[:8]}",) if found.images else ()
+        self.identity = replace(identity, variant=tuple(sorted({*identity.variant, *own})))
+        self.config = config
+        self.key = key_of(config, found.images, found.weights)
+        self.output = Path(config.output).expanduser().absolute()
+        parts = (identity.table, identity.row) if identity.table and identity.row else ("run",)
+        self.folder = self.output.joinpath(*parts, folder_name(config.scale.name, config.seed, self.identity.variant))
+        self.run = self._unwritten()
+
+    def path(self, name: str) -> Path:
+        """A file of this run."""
+        return self.folder / name
+
+    def prepare(self) -> None:
+        """Make the folder; InputError where nothing can be written, or where another configuration's run lies in it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path(".writable"), b"")
+            self.path(".writable").unlink()
+            for left in self.folder.glob(".*.tmp"):  # by a process that was killed while it wrote
+                left.unlink()
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+        other = read_json(self.path("config.json")) or read_json(self.path("result.json"))
+        if other and other.get("key") != self.key:
+            before = other.get("config")
+            changes = ", ".join(differences(before, asdict(self.config))) if isinstance(before, dict) else ""
+            raise InputError(
+                f"{self.folder} holds a run of another configuration ({changes or 'an earlier version of sasa'}). "
+                "Remove that folder, or give another one with output=<folder>"
+            )
+
+    @contextmanager
+    def held(self, wait: bool = False) -> Iterator[None]:
+        """Hold this run's key, so that no other process trains it; Busy says who does, unless that one is waited for."""
+        locks = self.output / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(locks / f"{self.key}.lock")
+            try:
+                lock.acquire(timeout=-1 if wait else 0, poll_interval=POLL_SECONDS)
+            except Timeout:
+                holder = self.holder()
+                if alive(holder.get("pid"), holder.get("host")):
+                    raise
+                lock.acquire(timeout=ORPHAN_SECONDS)
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": now(), "folder": str(self.folder)}
+            write_atomically(locks / f"{self.key}.json", json.dumps(holder).encode())
+        except Timeout:
+            raise Busy(
+                f"{self.identity.title} is being trained by {self.held_by()}. Wait for it, or stop it first"
+            ) from None
+        except OSError as error:
+            raise unwritable(self.output, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def holder(self) -> dict[str, Any]:
+        """What the process that holds this run's key says of itself."""
+        return read_json(self.output / ".locks" / f"{self.key}.json") or {}
+
+    def held_by(self) -> str:
+        """The same in words."""
+        holder = {name: self.holder().get(name, "?") for name in ("pid", "host", "started", "folder")}
+        return "process {pid} on {host} since {started}, in {folder}".format(**holder)
+
+    def others(self) -> Iterator[Path]:
+        """Other folders below outputs/ with a run of the same key."""
+        for path in sorted(self.output.glob("**/config.json")):
+            if path.parent != self.folder and (read_json(path) or {}).get("key") == self.key:
+                yield path.parent
+
+    def elsewhere(self) -> Path | None:
+        """Another run of this name whose images lay in the same place, and were others."""
+        if not any(part.startswith("images=") for part in self.identity.variant):
+            return None
+        pattern = f"*scale={self.config.scale.name},seed={self.config.seed}*"
+        for folder in sorted(self.folder.parent.glob(pattern)):
+            found = read_json(folder / "config.json") if folder != self.folder else None
+            before = dict(found["config"]) if found and isinstance(found.get("config"), dict) else {}
+            same = before and not list(differences(before, asdict(self.config)))
+            if same and before["data"].get("root") == self.config.data.root:
+                return folder
+        return None
+
+    def write_config(self) -> None:
+        """config.json: the resolved configuration, the defaults that it departs from, and what the run is called."""
+        write_atomically(self.path("config.json"), json.dumps(self.run.configured(), indent=2).encode())
+
+    def write_result(self, status: str, **fields: Any) -> None:
+        """result.json: what has become of the run; fields stay until they are given anew."""
+        now_it_is = {
+            "status": status,
+            "reason": None,
+            "same_as": None,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+        }
+        self.run = replace(self.run, **now_it_is | fields)
+        write_atomically(self.path("result.json"), json.dumps(self.run.result(), indent=2).encode())
+
+    def copy_result(self, other: Run, source: str) -> None:
+        """Record this run as the one in `source`, which is finished."""
+        own = {name: getattr(self.run, name) for name in ("table", "row", "rows", "scale", "variant", *CONFIGURED)}
+        self.run = replace(other, **own)
+        self.write_result("finished", same_as=source)
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """metrics.jsonl from its beginning, as it was at a checkpoint."""
+        write_atomically(self.path("metrics.jsonl"), "".join(json.dumps(line) + "\n" for line in history).encode())
+
+    def add_metrics(self, line: dict[str, Any]) -> None:
+        """One more line of metrics.jsonl."""
+        with self.path("metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def write_json(self, name: str, content: Any) -> None:
+        """A file of the run beside the three that every run has."""
+        write_atomically(self.path(name), json.dumps(content).encode())
+
+    def log(self, text: str) -> None:
+        """One more line of run.log, with the time."""
+        with self.path("run.log").open("a") as file:
+            file.write(f"{now()} {text}\n")
+
+    def _unwritten(self) -> Run:
+        config, identity = asdict(self.config), self.identity
+        return Run(
+            key=self.key,
+            table=identity.table,
+            row=identity.row,
+            rows=[list(row) for row in identity.rows],
+            scale=self.config.scale.name,
+            seed=self.config.seed,
+            variant=",".join(identity.variant),
+            command=identity.command,
+            config=config,
+            defaults=changed(identity.defaults, config),
+        )
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """What is said of a folder that cannot be written to."""
+    return InputError(
+        f"cannot write to {path}: {error.strerror}. Make it writable, or give another folder with output=<folder>"
+    )

@@ -1,0 +1,122 @@
+"""What is recorded of a run: one typed record, which a job writes, the report reads, and both parts of it on disk."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from sasa.records.files import load_json
+
+STATUSES = ("finished", "running", "failed", "interrupted")
+NAMES = ("key", "table", "row", "rows", "scale", "seed", "variant")
+CONFIGURED = ("command", "config", "defaults")  # in config.json, with NAMES; the rest is in result.json, with NAMES too
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Costs:
+    """FLOPs of one image (a multiply-add is 2) and parameters: plain counts."""
+
+    flops: float
+    params: float
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Run:
+    """A run: what it is called, how it is configured (config.json), and what has become of it (result.json)."""
+
+    folder: str = ""  # below outputs/; where the files lie, not in them
+    key: str = ""
+    table: str | None = None
+    row: str | None = None
+    rows: list[list[str]] = field(default_factory=list)  # the paper's rows, as [table, row], that are this very run
+    scale: str
+    seed: int
+    variant: str
+    command: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)  # those that config departs from, by dotted name
+    status: Literal["finished", "running", "failed", "interrupted"] = "interrupted"
+    reason: str | None = None
+    same_as: str | None = None  # the folder of the run that this one is a copy of
+    pid: int | None = None
+    host: str = ""
+    started: str = ""
+    finished: str = ""
+    data: str = ""
+    images: dict[str, int] = field(default_factory=dict)  # of each split
+    epochs: int | None = None
+    epochs_done: int | None = None
+    steps_per_epoch: int | None = None
+    accuracy: dict[str, dict[str, float | None]] = field(default_factory=dict)  # by split; None: nothing to measure
+    costs: Costs | None = None
+    paper_costs: Costs | None = None  # at the paper's size
+    backend: str = ""
+    device: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    tracker_url: str = ""
+    seconds: float | None = None
+    images_per_second: float | None = None
+    skipped_images: int | None = None
+    skipped: list[str] = field(default_factory=list)  # the first hundred of them
+
+    @property
+    def flops(self) -> float | None:
+        return self.costs.flops if self.costs else None
+
+    @property
+    def params(self) -> float | None:
+        return self.costs.params if self.costs else None
+
+    @property
+    def paper_flops(self) -> float | None:
+        return self.paper_costs.flops if self.paper_costs else None
+
+    @property
+    def paper_params(self) -> float | None:
+        return self.paper_costs.params if self.paper_costs else None
+
+    @property
+    def began(self) -> bool:
+        """False of a run that failed before it could begin."""
+        return self.status != "failed" or self.epochs is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is finished, with nothing missing of what a table shows."""
+        return self.status == "finished" and all((self.accuracy, self.costs, self.paper_costs, self.seconds))
+
+    def measured(self, split: str) -> dict[str, float]:
+        """The measures on a split that there was something to measure for."""
+        return {name: value for name, value in self.accuracy.get(split, {}).items() if value is not None}
+
+    def configured(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return {name: value for name, value in asdict(self).items() if name in (*NAMES, *CONFIGURED)}
+
+    def result(self) -> dict[str, Any]:
+        """The content of result.json."""
+        return {name: value for name, value in asdict(self).items() if name not in (*CONFIGURED, "folder")}
+
+
+_RUN = TypeAdapter(Run)
+
+
+def parse(folder: str, content: Mapping[str, Any]) -> Run:
+    """The record in what the files hold; ValueError says what of it is not as a run's."""
+    try:
+        return _RUN.validate_python({**content, "folder": folder})
+    except ValidationError as error:
+        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors(include_url=False)]
+        raise ValueError("; ".join(found[:3])) from error
+
+
+def read_result(folder: Path) -> Run | None:
+    """The run in a folder by its result.json alone, or None where there is none that can be read."""
+    try:
+        return parse("", load_json(folder / "result.json"))
+    except (OSError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,258 @@
+"""The rows of a sweep, which Hydra's launchers may run in other processes: each leaves word in the sweep's folder.
+
+The folder is outputs/.sweep/<time>-<process>. What became of each row is read there after the last one; rows that
+another sweep holds are waited for, and what a dead one left unfinished is finished here.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+
+from sasa import job
+from sasa.config import CONF, compose
+from sasa.config.identity import Identity, load
+from sasa.errors import InputError, RunFailed
+from sasa.records.files import read_json, write_atomically
+from sasa.records.folder import Busy, Record
+from sasa.report.run import print_line
+from sasa.report.terminal import print_table
+
+PROGRAM = "python run.py"
+STOP = "stop"  # a file in the sweep's folder: its rows save their state and end
+POLL_SECONDS = 0.2
+PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "emoji": False}  # what runs print may be of any length
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a row needs to know of its sweep, in sweep.json of its folder."""
+
+    keys: list[str]  # that the sweep varies
+    rows: int
+    pid: int
+    host: str
+    threads: str | None  # OMP_NUM_THREADS as the user gave it
+
+    @property
+    def here(self) -> bool:
+        """Whether this process is the sweep's own."""
+        return (self.pid, self.host) == (os.getpid(), socket.gethostname())
+
+
+def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
+    """Let Hydra run all rows, wait for those of others, print their tables; returns the exit status."""
+    varied = compose.swept(typed.overrides)
+    rows = 1
+    for count in varied.values():
+        rows *= count
+    if not rows:
+        raise InputError(f"{' '.join(typed.overrides)}: no run, for a list or range is empty")
+    output = Path(compose.chosen(typed.overrides, "output", load(CONF / "config.yaml")["output"])).expanduser()
+    folder = output.absolute() / ".sweep" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    folder.mkdir(parents=True)
+    sweep = Sweep(list(varied), rows, os.getpid(), socket.gethostname(), os.environ.get("OMP_NUM_THREADS"))
+    write_atomically(folder / "sweep.json", json.dumps(asdict(sweep)).encode())
+    place = "hydra.sweep.dir='{}'".format(str(folder).replace("\\", "\\\\").replace("'", "\\'"))
+    elsewhere = compose.chosen(typed.overrides, "hydra/launcher", "basic") != "basic"
+    crash, number = "", 0
+    try:
+        with stopping(folder) if elsewhere else nullcontext():
+            compose.launch(task, compose.Typed((*typed.overrides, place), typed.options))
+    except KeyboardInterrupt as stop:
+        number = getattr(stop, "number", signal.SIGINT)
+    except (*compose.ERRORS, InputError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except Exception as error:  # of a launcher, one of whose processes was killed
+        crash = f"{type(error).__name__}: {error}".splitlines()[0]
+    with suppress(OSError):
+        number = int((folder / STOP).read_text())
+    return conclude(folder, f"{PROGRAM} -m {shlex.join(typed.overrides)}", crash, number)
+
+
+def conclude(folder: Path, command: str, crash: str, number: int) -> int:
+    """After the last row, or a signal of that number: wait for rows of others, print the tables and what failed."""
+    console, complaints = Console(**PLAIN), Console(stderr=True, **PLAIN)
+    words = [Word(path) for path in sorted(folder.glob("[0-9]*.json"), key=lambda path: int(path.stem))]
+    try:
+        for word in words:
+            if word.status == "held" and not number:
+                train(word, console, complaints, wait=True)
+    except KeyboardInterrupt as stop:
+        number = getattr(stop, "number", signal.SIGINT)
+    for word in words:
+        if word.status == "running" and not number:
+            word.leave("failed", reason=f"its process ended without a word{f' ({crash})' if crash else ''}")
+    for table, scale, variant, output in dict.fromkeys(word.table for word in words if word.table):
+        print_table(table, scale, variant, output, Console())
+    failed = [word for word in words if word.status == "failed"]
+    for word in failed:
+        complaints.print(f"[red]failed[/]  {escape(word.label)}: {escape(word.reason)}")
+    if crash and not failed:
+        complaints.print(f"[red]failed[/]  {escape(crash)}")
+    if number:
+        console.print(f"[yellow]Stopped.[/] The same command goes on with what is left:\n  {escape(command)}")
+        return 128 + number
+    if not failed and not crash:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if failed or crash else 0
+
+
+class Word:
+    """What a row leaves: status (running, held by another sweep, finished, failed, interrupted), and what it is."""
+
+    def __init__(self, path: Path, **known: Any) -> None:
+        self.path = path
+        self.content: dict[str, Any] = {"label": "run", "status": "running", "reason": "", "table": None}
+        self.content |= read_json(path) or {}
+        self.content |= known
+
+    @property
+    def label(self) -> str:
+        return str(self.content["label"])
+
+    @property
+    def status(self) -> str:
+        return str(self.content["status"])
+
+    @property
+    def reason(self) -> str:
+        return str(self.content["reason"])
+
+    @property
+    def table(self) -> tuple[str, str, str, str] | None:
+        """The table that it is a row of: name, scale, variant and outputs folder."""
+        name, scale, variant, output = self.content["table"] or ("", "", "", "")
+        return (name, scale, variant, output) if name else None
+
+    def leave(self, status: str, **fields: Any) -> None:
+        """Write it."""
+        self.content |= {"status": status, **fields}
+        write_atomically(self.path, json.dumps(self.content).encode())
+
+
+def train_row(cfg: DictConfig) -> None:
+    """Hydra's present job: one row, wherever its launcher runs it."""
+    folder, number, launcher = compose.job()
+    sweep = Sweep(**(read_json(folder / "sweep.json") or {}))
+    word = Word(folder / f"{number}.json", label=compose.label(sweep.keys))
+    if (folder / STOP).exists():
+        return
+    if not sweep.here and sweep.threads is None:
+        os.environ["OMP_NUM_THREADS"] = str(threads(launcher, sweep.rows))
+    console, complaints = Console(**PLAIN), Console(stderr=True, **PLAIN)
+    if not sweep.here:
+        console = Console(force_terminal=False, **PLAIN)  # several progress bars on one terminal overwrite each other
+    word.leave("running")
+    try:
+        config = compose.checked(cfg)
+        identity = compose.identity(PROGRAM)
+        word.content |= {"config": asdict(config), "identity": asdict(identity)}
+        with nullcontext() if sweep.here else stopped_by(folder):
+            train(word, console, complaints)
+    except InputError as error:
+        fail(word, error, complaints)
+    except KeyboardInterrupt:
+        word.leave("interrupted")
+        if sweep.here:
+            raise
+
+
+def train(word: Word, console: Console, complaints: Console, wait: bool = False) -> None:
+    """Train the row, or leave word of who does; waiting for that one is for after the last row."""
+    identity = word.content["identity"]
+    tuples = {name: tuple(map(tuple, identity[name])) for name in ("rows",)}
+    identity = Identity(**{**identity, **tuples, "variant": tuple(identity["variant"])})
+    try:
+        record = Record(compose.checked(word.content["config"]), identity)
+        if identity.table:
+            word.content["table"] = (identity.table, record.run.scale, record.run.variant, record.config.output)
+        try:
+            run, _ = job.run(record, console)
+        except Busy:
+            line = f"{escape(word.label)} is being trained by {escape(record.held_by())}: "
+            console.print(line + ("waiting for it" if wait else "this sweep goes on, and waits for it at the end"))
+            if not wait:
+                return word.leave("held")
+            run, _ = job.run(record, console, wait=True)
+    except (InputError, RunFailed) as error:
+        return fail(word, error, complaints)
+    word.leave("finished")
+    print_line(word.label, run, console)
+
+
+def fail(word: Word, error: Exception, complaints: Console) -> None:
+    """Leave word of a failed row."""
+    word.leave("failed", reason=str(error))
+    complaints.print(f"[red]{escape(word.label)}: {escape(str(error))}[/]")
+
+
+def threads(launcher: Mapping[str, Any], rows: int) -> int:
+    """CPU threads of each row, so that those that a launcher runs at once on this machine share its cores."""
+    cores = len(os.sched_getaffinity(0))
+    kind = str(launcher["_target_"]).rpartition(".")[2]
+    if kind == "JoblibLauncher":
+        jobs = int(launcher["n_jobs"])
+        rows = min(rows, jobs if jobs > 0 else max(1, cores + 1 + jobs))
+    elif kind not in ("LocalLauncher", "RayLauncher"):
+        rows = 1  # a batch system gives a job its own cores
+    return max(1, cores // rows)
+
+
+@contextmanager
+def stopping(folder: Path) -> Iterator[None]:
+    """Within it, the first Ctrl-C or SIGTERM tells the rows in other processes to stop, and waits for them."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        restore()
+        (folder / STOP).write_text(str(number))
+        Console(**PLAIN).print("stopping: the rows in progress save their state first")
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        restore()
+
+
+@contextmanager
+def stopped_by(folder: Path) -> Iterator[None]:
+    """Within it, this process is interrupted when the sweep's folder says stop, and by no Ctrl-C of the terminal.
+
+    That one reaches the processes of some launchers and not those of others, and a second signal would not let them save.
+    """
+    with suppress(OSError):
+        os.setpgid(0, 0)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_SECONDS):
+            if (folder / STOP).exists():
+                return os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()

@@ -1,0 +1,142 @@
+"""The work of one run: check everything, count the costs, train, evaluate, write the result."""
+
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from sasa import ops
+from sasa.config.choices import TaskKind
+from sasa.config.identity import at_paper_size
+from sasa.cost import cost, cost_and_layers
+from sasa.data.build import Splits, splits
+from sasa.errors import Diverged, InputError
+from sasa.models.build import network, set_bn_decay
+from sasa.records.files import now
+from sasa.records.folder import Record
+from sasa.records.result import Costs, Run, read_result
+from sasa.train import checkpoint
+from sasa.train.classification import Classification
+from sasa.train.detection import Detection
+from sasa.train.loop import Trainer, require_device, seed_everything
+from sasa.train.pretrained import load_backbone
+from sasa.train.track import Tracker, open_tracker
+
+
+def train(record: Record, console: Console, send_table: Callable[[Record, Tracker], None]) -> None:
+    """Train what is left of a run, and record what came of it; send_table gives the tracker its table of the paper."""
+    config = record.config
+    device = require_device(config.device)
+    backend = ops.resolve(config.kernel.backend, device, torch.bfloat16 if config.train.amp else torch.float32)
+    (costs, layers), paper_costs = cost_and_layers(config), cost(at_paper_size(config))
+    detection = config.task.kind is TaskKind.detection
+    data = splits(config.data, boxes=detection)
+    seed_everything(config.seed, 0)
+    model = network(config)
+    set_bn_decay(model, config.train.bn_decay)
+    if config.backbone.weights is not None:
+        record.log(f"backbone from {load_backbone(model, config)}")
+    task = Detection(config, data) if detection else Classification(config, data)
+    trainer = Trainer(model, task, config, device, record)
+    state = last_checkpoint(record, data, device)
+    if state:
+        trainer.load(state)
+        console.print(f"going on from step {trainer.steps_done} of {trainer.steps}")
+    record.log(f"{record.identity.command} on {device}, attention by {backend}, key {record.key}")
+    record.write_json("costs.json", {"layers": layers})
+    tracker = open_tracker(config, asdict(config), record, console)
+    record.write_result(
+        "running",
+        data=config.data.name,
+        images=sizes(data),
+        epochs=config.train.epochs,
+        steps_per_epoch=trainer.steps_per_epoch,
+        costs=Costs(**costs),
+        paper_costs=Costs(**paper_costs),
+        backend=backend,
+        device=torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+        versions={name: version(name) for name in ("torch", "torchvision", "timm", "sasa")},
+        tracker_url=tracker.url,
+    )
+    done = False
+    try:
+        trainer.run(console, tracker)
+        conclude(trainer, record)
+        for name in ("samples", "attention"):
+            if record.path(f"{name}.png").exists():
+                tracker.picture(name, record.path(f"{name}.png"))
+        send_table(record, tracker)
+        done = True
+    finally:
+        tracker.close({**scores(record), **costs, "paper": paper_costs, "backend": backend}, failed=not done)
+
+
+def last_checkpoint(record: Record, data: Splits, device: torch.device) -> dict[str, Any] | None:
+    """The furthest checkpoint of this key, of this folder or of another one that was left unfinished."""
+    best: tuple[tuple[int, int], dict[str, Any]] | None = None
+    for folder in (record.folder, *record.others()):
+        path = folder / "checkpoint.pt"
+        if path.exists():
+            state = checkpoint.load(path, device)
+            if state["key"] != record.key:
+                raise InputError(
+                    f"{path} is of another configuration. Remove it, or give another folder with output=<folder>"
+                )
+            place = (state["progress"]["epoch"], state["progress"]["step"])
+            if best is None or place > best[0]:
+                check_images(record.run if folder == record.folder else read_result(folder), data, path)
+                best = (place, state)
+    return best[1] if best else None
+
+
+def check_images(begun: Run | None, data: Splits, path: Path) -> None:
+    """InputError where a checkpoint is of a run that began with other numbers of images."""
+    before, here = begun.images if begun else {}, sizes(data)
+    changes = [f"{before[split]} {split} images, now {here[split]}" for split in before if before[split] != here[split]]
+    if changes:
+        raise InputError(
+            f"{path} is of a run with other images in data.root ({', '.join(changes)}): bring those back, "
+            "remove that folder to train on these, or give another one with output=<folder>"
+        )
+
+
+def sizes(data: Splits) -> dict[str, int]:
+    """How many images each split has."""
+    return {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+
+
+def conclude(trainer: Trainer, record: Record) -> None:
+    """Evaluate on the test images, save a sheet of them, and write the result."""
+    progress, config = trainer.progress, record.config
+    started = time.monotonic()
+    test = trainer.evaluate(trainer.splits.test)
+    if not math.isfinite(test.get("loss", 0.0)):
+        raise Diverged(f"the loss on the test images is {test['loss']}: try a lower train.lr")
+    trainer.picture(trainer.splits.test)
+    validation = next(line for line in reversed(progress.history) if line["split"] == "validation")
+    record.write_result(
+        "finished",
+        accuracy={"validation": {name: validation[name] for name in test}, "test": test},
+        epochs_done=progress.epoch,
+        seconds=round(progress.seconds + time.monotonic() - started, 2),
+        images_per_second=round(progress.images / max(progress.seconds, 1e-9), 2),
+        skipped_images=len(progress.skipped),
+        skipped=progress.skipped[:100],
+        finished=now(),
+    )
+    summary = trainer.task.summary
+    record.log(f"finished: test {summary(test)}, validation {summary(validation)}, {config.scale.name}")
+
+
+def scores(record: Record) -> dict[str, float]:
+    """What a run came to, as split/measure."""
+    return {
+        f"{split}/{name}": value for split in record.run.accuracy for name, value in record.run.measured(split).items()
+    }
