@@ -1,10 +1,13 @@
 """A run's folder: its key, its lock, and the files in it, of which it alone writes config.json and result.json."""
 
 import json
+import math
 import os
 import socket
+import time
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from sasa.records.files import alive, now, read_json, write_atomically
 from sasa.records.result import CONFIGURED, Run
 
 ORPHAN_SECONDS = 15  # how long the data workers of a killed run may hold its lock
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.2
 
 
 class Busy(InputError):
@@ -71,15 +74,9 @@ class Record:
         try:
             locks.mkdir(parents=True, exist_ok=True)
             lock = FileLock(locks / f"{self.key}.lock")
-            try:
-                lock.acquire(timeout=-1 if wait else 0, poll_interval=POLL_SECONDS)
-            except Timeout:
-                holder = self.holder()
-                if alive(holder.get("pid"), holder.get("host")):
-                    raise
-                lock.acquire(timeout=ORPHAN_SECONDS)
-            holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": now(), "folder": str(self.folder)}
-            write_atomically(locks / f"{self.key}.json", json.dumps(holder).encode())
+            self._acquire(lock, wait)
+            mine = {"pid": os.getpid(), "host": socket.gethostname(), "started": now(), "folder": str(self.folder)}
+            write_atomically(self._holder, json.dumps(mine).encode())
         except Timeout:
             raise Busy(
                 f"{self.identity.title} is being trained by {self.held_by()}. Wait for it, or stop it first"
@@ -89,16 +86,33 @@ class Record:
         try:
             yield
         finally:
+            with suppress(OSError):
+                self._holder.unlink()
             lock.release()
 
-    def holder(self) -> dict[str, Any]:
-        """What the process that holds this run's key says of itself."""
-        return read_json(self.output / ".locks" / f"{self.key}.json") or {}
+    def _acquire(self, lock: FileLock, wait: bool) -> None:
+        """Timeout where a living process holds the lock, and is not to be waited for; what a killed one left ends soon."""
+        given_up = math.inf if wait else time.monotonic() + ORPHAN_SECONDS
+        while True:
+            try:
+                lock.acquire(timeout=0)
+                return
+            except Timeout:
+                holder = read_json(self._holder)
+                living = holder and alive(holder.get("pid"), holder.get("host"))
+                if time.monotonic() > given_up or (living and not wait):
+                    raise
+            time.sleep(POLL_SECONDS)
+
+    @property
+    def _holder(self) -> Path:
+        """Where the process that holds this run's key says who it is."""
+        return self.output / ".locks" / f"{self.key}.json"
 
     def held_by(self) -> str:
-        """The same in words."""
-        holder = {name: self.holder().get(name, "?") for name in ("pid", "host", "started", "folder")}
-        return "process {pid} on {host} since {started}, in {folder}".format(**holder)
+        """Which process holds this run's key, in words."""
+        holder = read_json(self._holder) or {}
+        return "process {pid} on {host} since {started}, in {folder}".format_map(defaultdict(lambda: "?", holder))
 
     def others(self) -> Iterator[Path]:
         """Other folders below outputs/ with a run of the same key."""

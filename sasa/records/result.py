@@ -13,10 +13,10 @@ from sasa.records.files import load_json
 STATUSES = ("finished", "running", "failed", "interrupted")
 NAMES = ("key", "table", "row", "rows", "scale", "seed", "variant")
 CONFIGURED = ("command", "config", "defaults")  # in config.json, with NAMES; the rest is in result.json, with NAMES too
-STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
+RECORDED = ConfigDict(allow_inf_nan=False, extra="ignore")
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=RECORDED)
 class Costs:
     """FLOPs of one image (a multiply-add is 2) and parameters: plain counts."""
 
@@ -24,7 +24,7 @@ class Costs:
     params: float
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=RECORDED)
 class Run:
     """A run: what it is called, how it is configured (config.json), and what has become of it (result.json)."""
 
