@@ -244,6 +244,7 @@ def stopped_by(folder: Path) -> Iterator[None]:
         os.setpgid(0, 0)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers begin with it blocked
     done = threading.Event()
 
     def watch() -> None:

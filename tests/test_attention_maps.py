@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from sasa.record import changed
 
 from sasa.config import compose
+from sasa.config.identity import changed
 from sasa.cost import cost_and_layers
 from sasa.models.build import classifier
 from sasa.nn.attention import AttentionOptions, LocalAttention

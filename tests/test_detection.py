@@ -16,12 +16,11 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from sasa.record import Identity, Record, key_of
 
 from sasa import job
 from sasa.config import compose
 from sasa.config.choices import Augment
-from sasa.config.identity import at_paper_size
+from sasa.config.identity import Identity, at_paper_size, key_of
 from sasa.config.schema import Config
 from sasa.cost import cost
 from sasa.data.boxes import PADDING, Annotations, BoxView
@@ -30,6 +29,7 @@ from sasa.data.coco import Coco
 from sasa.data.samples import Samples
 from sasa.errors import InputError
 from sasa.models.build import detector
+from sasa.records.folder import Record
 from sasa.records.weights import find_weights
 from sasa.report.paper import TABLES
 from sasa.train.average_precision import average_precision
@@ -49,6 +49,9 @@ TINY = ["tracker=none", "scale.width=0.125", "backbone=resnet26", "attention.hea
 @pytest.fixture(scope="module", autouse=True)
 def known_to_hydra() -> None:
     compose.register()
+
+
+PLAIN = Identity(None, None, (), "test")
 
 
 def row(name: str, *overrides: str) -> Config:
@@ -434,9 +437,10 @@ def test_detections_return_to_the_pixels_of_the_picture(tmp_path: Path) -> None:
 def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
     small = [value for value in TINY if not value.startswith(("train.micro", "train.batch"))]
     source = compose.compose_row(["table1=full_26", *small, "train.epochs=1", f"output={tmp_path}"])
-    folder = job.run(source, Identity("table1", "full_26", (), "test"), Console(quiet=True))[1]
+    folder = job.run(Record(source, Identity("table1", "full_26", (), "test")), Console(quiet=True))[1]
     config = row("conv_full", *TINY, f"output={tmp_path}", "backbone.weights=table1/full_26")
-    assert key_of(config) != key_of(row("conv_full", *TINY))
+    plain = row("conv_full", *TINY)
+    assert Record(config, PLAIN).key != Record(plain, PLAIN).key
     from sasa.train.pretrained import load_backbone
 
     model = detector(config)
@@ -449,7 +453,7 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
         load_backbone(detector(other), other)
 
     # Another row of the same configuration has no checkpoint of its own.
-    same = job.run(replace(source), Identity("table7", "own", (), "test"), Console(quiet=True))[1]
+    same = job.run(Record(source, Identity("table7", "own", (), "test")), Console(quiet=True))[1]
     assert not (same / "checkpoint.pt").exists()
     assert (
         find_weights(replace(config, backbone=replace(config.backbone, weights="table7/own")))
@@ -483,7 +487,7 @@ def test_a_baseline_starts_from_torchvisions_file(tmp_path: Path) -> None:
         load_backbone(model, text)
     gone = replace(config, backbone=replace(config.backbone, weights="table1/gone"))
     with pytest.raises(InputError, match=r"backbone\.weights=table1/gone: there is no such file and no run"):
-        key_of(gone)
+        Record(gone, PLAIN)
 
 
 # Training

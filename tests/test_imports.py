@@ -3,11 +3,16 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sasa"
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -17,7 +22,8 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {part for part in parts if part in MODULES} or {node.module}
     return names
 
 
@@ -45,12 +51,42 @@ def test_the_operation_and_the_layers_know_no_configuration():
         assert using(folder, "sasa.config", "omegaconf", "hydra", "sasa.train", "sasa.models", "sasa.data") == []
 
 
+def test_records_and_the_configuration_know_no_torch():
+    for folder in ("config", "records"):
+        assert using(folder, "torch", "timm", "sasa.train", "sasa.models", "sasa.data", "sasa.report") == []
+    assert using("config", "sasa.records") == []
+    assert using("records", "hydra", "sasa.config.compose") == []
+
+
+def test_nothing_imports_in_a_circle():
+    """Imports inside functions count too."""
+    graph = {name: imports(path) & MODULES.keys() for name, path in MODULES.items()}
+    tuple(TopologicalSorter(graph).static_order())  # CycleError names one
+
+
+def test_an_import_inside_a_function_has_its_reason_beside_it():
+    bare = []
+    for path in PACKAGE.rglob("*.py"):
+        lines = path.read_text().splitlines()
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                inner = [node for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)]
+                rows = {node.lineno - 1 for node in inner}
+                first = [row for row in rows if row - 1 not in rows]
+                bare += [
+                    f"{path.relative_to(PACKAGE)}:{row + 1}" for row in first if "#" not in lines[row] + lines[row - 1]
+                ]
+    assert bare == []
+
+
 def test_training_and_report_meet_at_files():
     assert using("train", "sasa.report") == []
     assert using("report", "sasa.train", "sasa.models", "sasa.nn", "sasa.ops", "sasa.data", "torch", "timm") == []
 
 
-@pytest.mark.parametrize("module", ["sasa.report.__main__", "sasa.config.compose", "sasa.record"])
+@pytest.mark.parametrize(
+    "module", ["sasa.report.__main__", "sasa.config.compose", "sasa.records.folder", "sasa.command"]
+)
 def test_what_must_start_fast_does_not_load_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'timm' in sys.modules or 'wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

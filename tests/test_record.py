@@ -1,25 +1,19 @@
 """Keys and folders of runs: what they depend on, and what not."""
 
 import json
+import os
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
-from sasa.record import (
-    Identity,
-    Record,
-    differences,
-    folder_name,
-    gone,
-    is_machine,
-    key_of,
-    read_json,
-    write_atomically,
-)
 
 from sasa.config import compose
-from sasa.errors import InputError
+from sasa.config.identity import Identity, axes_of, differences, folder_name, is_machine, key_of, rows_like
 from sasa.job import complete
-from sasa.report.paper import PLAIN, TWINS
+from sasa.records.contents import contents
+from sasa.records.files import alive, read_json, write_atomically
+from sasa.records.folder import Busy, Record
 
 compose.register()
 
@@ -32,20 +26,30 @@ def identity(*variant: str) -> Identity:
     return Identity(None, None, variant, "python run.py")
 
 
+SHARED = (  # section 5 of the specification: rows of several tables that are one network
+    {("table1", "baseline_50"), ("table3", "conv"), ("figure5", "baseline_100")},
+    {("table1", "conv_stem_50"), ("table3", "attention"), ("table4", "k7"), ("table5", "relative"),
+     ("table6", "content_position"), ("figure5", "conv_stem_100")},
+    {("table1", "full_50"), ("table7", "attention_spatial_values"), ("figure5", "full_100")},
+)  # fmt: skip
+
+
 def test_rows_that_tables_share_have_one_key() -> None:
     rows: dict[str, set[tuple[str, str]]] = {}
     for table in compose.tables():
         for row in compose.options(table):
             rows.setdefault(key(f"{table}={row}"), set()).add((table, row))
-    shared = [found for found in rows.values() if len(found) > 1]
-    assert sorted(map(sorted, shared)) == sorted(map(sorted, TWINS))  # what the report takes for one run is one
-    assert PLAIN in rows[key()]
+    assert sorted(map(sorted, (found for found in rows.values() if len(found) > 1))) == sorted(map(sorted, SHARED))
+    for found in rows.values():  # what a run says of itself, and the report believes
+        for row in found:
+            assert set(rows_like(axes_of(*row))) == found
+    assert set(rows_like(axes_of())) == rows[key()] == SHARED[1]
 
 
 def test_rows_that_tables_share_are_one_at_every_scale_and_with_overrides() -> None:
-    for twins in TWINS:
+    for rows in SHARED:
         for overrides in (["scale=imagenet", "seed=3"], ["train.epochs=2"], ["extent=k3", "backbone=resnet26"]):
-            assert len({key(f"{table}={row}", *overrides) for table, row in twins}) == 1
+            assert len({key(f"{table}={row}", *overrides) for table, row in rows}) == 1
 
 
 def test_rows_of_a_table_have_keys_of_their_own() -> None:
@@ -87,6 +91,7 @@ def test_what_changes_numbers_changes_the_key(override: str) -> None:
         "tracker.project=other",
         "kernel=reference",
         "data.download=true",
+        "data.root=/elsewhere",
         "train.checkpoint_minutes=0",
     ],
 )
@@ -139,7 +144,7 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
 def test_one_holder_of_a_key_at_a_time(tmp_path: Path) -> None:
     record = Record(compose.compose_row([f"output={tmp_path}"]), identity())
     with record.held():
-        with pytest.raises(InputError, match="is being trained by process"), record.held():
+        with pytest.raises(Busy, match="is being trained by process"), record.held():
             pass
         with Record(compose.compose_row([f"output={tmp_path}", "seed=1"]), identity()).held():
             pass
@@ -152,13 +157,17 @@ def test_a_tilde_in_output_is_the_home_folder() -> None:
 
 
 def test_only_a_complete_result_of_the_same_key_counts_as_finished(tmp_path: Path) -> None:
-    whole = {"status": "finished", "key": "k", "accuracy": {"test": {}}, "costs": {"a": 1}, "paper_costs": {"a": 1}}
-    whole["seconds"] = 1.0
+    whole = {"status": "finished", "key": "k", "accuracy": {"test": {}}, "seconds": 1.0}
+    whole |= dict.fromkeys(("costs", "paper_costs"), {"flops": 1, "params": 1}) | {
+        "scale": "demo",
+        "seed": 0,
+        "variant": "",
+    }
     path = tmp_path / "result.json"
     path.write_text(json.dumps(whole))
     assert complete(tmp_path, "k")
     assert not complete(tmp_path, "other")
-    for missing in ("accuracy", "costs", "paper_costs", "status"):
+    for missing in ("accuracy", "costs", "paper_costs", "status", "seed"):
         path.write_text(json.dumps({name: value for name, value in whole.items() if name != missing}))
         assert not complete(tmp_path, "k"), missing
     for broken in ("", "[]", '{"status": "fini', "null", "\x00\xff"):
@@ -173,15 +182,56 @@ def test_differences_name_fields_and_leave_the_machine_out() -> None:
     assert list(differences(before, after)) == ["new: None, now 1", "train.lr: 0.1, now 0.2"]
 
 
-def test_a_holder_is_gone_only_if_it_can_be_known() -> None:
-    import os
-    import socket
-    import subprocess
-
+def test_a_process_is_dead_only_if_it_can_be_known() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
     host = socket.gethostname()
-    assert gone({"pid": process.pid, "host": host})
-    assert not gone({"pid": os.getpid(), "host": host})
-    assert not gone({"pid": process.pid, "host": "elsewhere"})
-    assert not gone({})
+    assert not alive(process.pid, host)
+    assert alive(os.getpid(), host)
+    assert alive(process.pid, "elsewhere")
+    assert not alive(None, host)
+
+
+def own(root: Path, *overrides: str) -> str:
+    """The key of a run on the images in a folder."""
+    config = compose.compose_row(["data=folder", f"data.root={root}", *overrides])
+    return key_of(config, contents(config).images)
+
+
+def test_images_of_ones_own_are_told_by_what_they_are_and_not_by_where_they_lie(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        for file in ("train/ant/1.png", "train/bee/1.png", "test/ant/1.png"):
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"12345")
+    (tmp_path / "there" / "notes.txt").write_text("of no split")
+    here, there = own(tmp_path / "here"), own(tmp_path / "there")
+    assert here == there
+    (tmp_path / "there/train/ant/1.png").write_bytes(b"123456")
+    assert own(tmp_path / "there") != here
+    (tmp_path / "there/train/ant/1.png").write_bytes(b"12345")
+    (tmp_path / "there/test/ant/1.png").rename(tmp_path / "there/test/ant/2.png")
+    assert own(tmp_path / "there") != here
+
+
+@pytest.mark.parametrize("data", ["imagenet", "cifar10", "cifar100", "coco", "huggingface"])
+def test_a_published_set_is_the_same_everywhere(tmp_path: Path, data: str) -> None:
+    (tmp_path / "train2017").mkdir()
+    (tmp_path / "train2017" / "1.jpg").write_bytes(b"1")
+    task = ["task=detection"] if data == "coco" else []
+    config = compose.compose_row([*task, f"data={data}", f"data.root={tmp_path}"])
+    assert contents(config).images == ""
+    assert key_of(config) == key(*task, f"data={data}")
+
+
+def test_annotations_of_ones_own_are_no_published_set(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    names = ["data.train_annotations=mine.json", "data.test_annotations=mine.json"]
+    config = compose.compose_row(["task=detection", "data=coco", f"data.root={tmp_path}", *names])
+    assert len(contents(config).images) == 16
+
+
+def test_the_channels_of_a_detector_count_with_the_scale() -> None:
+    half = ("table2=conv_full", "detector.channels=128", "scale.width=0.5", "backbone.width=1")
+    assert key(*half) == key("table2=conv_full", "detector.channels=256", "scale.width=0.25", "backbone.width=2")
+    assert key(*half) != key("table2=conv_full", "detector.channels=256", "scale.width=0.5", "backbone.width=1")

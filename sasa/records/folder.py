@@ -5,7 +5,6 @@ import math
 import os
 import socket
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -79,7 +78,8 @@ class Record:
             write_atomically(self._holder, json.dumps(mine).encode())
         except Timeout:
             raise Busy(
-                f"{self.identity.title} is being trained by {self.held_by()}. Wait for it, or stop it first"
+                f"{self.identity.title} is being trained by {self.held_by()}, in {self._holder_says('folder')}. "
+                "Wait for it, or stop it first"
             ) from None
         except OSError as error:
             raise unwritable(self.output, error) from error
@@ -111,8 +111,11 @@ class Record:
 
     def held_by(self) -> str:
         """Which process holds this run's key, in words."""
-        holder = read_json(self._holder) or {}
-        return "process {pid} on {host} since {started}, in {folder}".format_map(defaultdict(lambda: "?", holder))
+        pid, host, started = map(self._holder_says, ("pid", "host", "started"))
+        return f"process {pid} on {host} since {started}"
+
+    def _holder_says(self, name: str) -> Any:
+        return (read_json(self._holder) or {}).get(name, "?")
 
     def others(self) -> Iterator[Path]:
         """Other folders below outputs/ with a run of the same key."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sasa.config.schema import Config
 from sasa.data.build import batches_per_epoch, eval_loader, train_loader
 from sasa.data.samples import Samples
-from sasa.errors import Diverged, InputError, Interrupted
+from sasa.errors import Diverged, Interrupted
 from sasa.records.folder import Record
 from sasa.train import checkpoint
 from sasa.train.classification import Classification
@@ -234,10 +234,3 @@ class Trainer:
         self.progress.history.append(line)
         self.record.add_metrics(line)
         tracker.log(line)
-
-
-def require_device(name: str) -> torch.device:
-    """The torch device of a name; "auto" is a GPU if there is one. InputError without the GPU that was asked for."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device=cuda: torch finds no GPU on this machine. Use device=cpu or device=auto")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

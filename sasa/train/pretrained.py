@@ -1,5 +1,6 @@
 """Weights of a finished run, or of torchvision's file, for the backbone of a detector."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -47,8 +48,10 @@ def load_backbone(detector: nn.Module, config: Config) -> str:
 def check_network(made_by: Mapping[str, Any], config: Config) -> None:
     """Raise InputError where the configuration of the run of the weights makes another backbone than this one."""
     alone = {"task": {"kind": "classification"}}  # without detection heads
-    before, after = (network({**plain, **alone}) for plain in (made_by or asdict(config), asdict(config)))
-    changes = list(differences(before, after))
+    here = json.loads(json.dumps(asdict(config)))
+    before, after = (network({**plain, **alone}) for plain in (made_by or here, here))
+    both = before.keys() & after.keys()  # a group that only one of them uses is told by its layers and its stem
+    changes = list(differences(*({group: plain[group] for group in both} for plain in (before, after))))
     if changes:
         raise InputError(
             f"backbone.weights={config.backbone.weights} is of another network ({', '.join(changes)}). "

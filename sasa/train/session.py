@@ -25,15 +25,23 @@ from sasa.records.result import Costs, Run, read_result
 from sasa.train import checkpoint
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection
-from sasa.train.loop import Trainer, require_device, seed_everything
+from sasa.train.device import taken_device
+from sasa.train.loop import Trainer, seed_everything
 from sasa.train.pretrained import load_backbone
 from sasa.train.track import Tracker, open_tracker
 
 
 def train(record: Record, console: Console, send_table: Callable[[Record, Tracker], None]) -> None:
     """Train what is left of a run, and record what came of it; send_table gives the tracker its table of the paper."""
+    with taken_device(record.config.device, record.output) as device:
+        train_on(device, record, console, send_table)
+
+
+def train_on(
+    device: torch.device, record: Record, console: Console, send_table: Callable[[Record, Tracker], None]
+) -> None:
+    """The same on one device."""
     config = record.config
-    device = require_device(config.device)
     backend = ops.resolve(config.kernel.backend, device, torch.bfloat16 if config.train.amp else torch.float32)
     (costs, layers), paper_costs = cost_and_layers(config), cost(at_paper_size(config))
     detection = config.task.kind is TaskKind.detection
