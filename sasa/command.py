@@ -32,9 +32,6 @@ def main() -> int:
             return sweep.run(task, typed)
         compose.launch(task, typed)
         return 0
-    except RunFailed as error:
-        complaints.print(f"[red]failed[/]  {escape(str(error))}")
-        return 1
     except (InputError, OSError, *compose.ERRORS) as error:
         message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         lines = [line for line in message.splitlines() if line.strip() and not line.lstrip().startswith(NOISE)]
@@ -53,14 +50,16 @@ def task(cfg: DictConfig) -> None:
 
 
 def train_one(cfg: DictConfig) -> None:
-    """One run, and what came of it on the terminal."""
+    """One run, and what came of it on the terminal; a failed one exits here, since Hydra would tell of its exception."""
     console = Console(**sweep.PLAIN)
-    config = compose.checked(cfg)
-    identity = compose.identity(sweep.PROGRAM)
+    title = "run"
     try:
+        config, identity = compose.checked(cfg), compose.identity(sweep.PROGRAM)
+        title = identity.title
         run, folder = job.run(Record(config, identity), console)
     except (InputError, RunFailed) as error:
-        raise RunFailed(f"{identity.title}: {error}") from error
+        Console(stderr=True, **sweep.PLAIN).print(f"[red]failed[/]  {title}: {escape(str(error))}")
+        sys.exit(1)
     row = (identity.table, identity.row) if identity.table and identity.row else identity.like
     print_run(run, published(*row) if row else None, folder, console)
     if identity.table is None:

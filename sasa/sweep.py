@@ -150,7 +150,7 @@ def train_row(cfg: DictConfig) -> None:
     """Hydra's present job: one row, wherever its launcher runs it."""
     folder, number, launcher = compose.job()
     sweep = Sweep(**(read_json(folder / "sweep.json") or {}))
-    word = Word(folder / f"{number}.json", label=compose.label(sweep.keys))
+    word = Word(folder / f"{number}.json", label=compose.label(sweep.keys) or "run")
     if (folder / STOP).exists():
         return
     if not sweep.here and sweep.threads is None:
@@ -162,7 +162,8 @@ def train_row(cfg: DictConfig) -> None:
     try:
         config = compose.checked(cfg)
         identity = compose.identity(PROGRAM)
-        word.content |= {"config": asdict(config), "identity": asdict(identity)}
+        label = compose.label(sweep.keys) or identity.title
+        word.content |= {"label": label, "config": asdict(config), "identity": asdict(identity)}
         with nullcontext() if sweep.here else stopped_by(folder):
             train(word, console, complaints)
     except InputError as error:
@@ -182,6 +183,7 @@ def train(word: Word, console: Console, complaints: Console, wait: bool = False)
         record = Record(compose.checked(word.content["config"]), identity)
         if identity.table:
             word.content["table"] = (identity.table, record.run.scale, record.run.variant, record.config.output)
+        word.leave("running")
         try:
             run, _ = job.run(record, console)
         except Busy:

@@ -215,9 +215,8 @@ def test_data_that_does_not_fit_is_refused_row_by_row(pictures: Path, tmp_path: 
         assert line.startswith(f"failed  data.root={root}: ")
         assert expected in line
     assert "set data.skip_broken=true" in last[-1]
-    assert [json.loads(path.read_text())["status"] for path in (tmp_path / "out").glob("**/result.json")] == [
-        "failed"
-    ] * 5
+    statuses = [json.loads(path.read_text())["status"] for path in (tmp_path / "out").glob("**/result.json")]
+    assert statuses == ["failed"] * 4  # what has no images has one folder
 
 
 @pytest.mark.slow

@@ -158,11 +158,8 @@ def test_a_tilde_in_output_is_the_home_folder() -> None:
 
 def test_only_a_complete_result_of_the_same_key_counts_as_finished(tmp_path: Path) -> None:
     whole = {"status": "finished", "key": "k", "accuracy": {"test": {}}, "seconds": 1.0}
-    whole |= dict.fromkeys(("costs", "paper_costs"), {"flops": 1, "params": 1}) | {
-        "scale": "demo",
-        "seed": 0,
-        "variant": "",
-    }
+    counts = {"flops": 1, "params": 1}
+    whole |= {"costs": counts, "paper_costs": counts, "scale": "demo", "seed": 0, "variant": ""}
     path = tmp_path / "result.json"
     path.write_text(json.dumps(whole))
     assert complete(tmp_path, "k")

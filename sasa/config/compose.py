@@ -196,7 +196,7 @@ def chosen(overrides: Sequence[str], key: str, default: str) -> str:
 def label(keys: Container[str]) -> str:
     """What tells Hydra's present job from the others of its sweep, by the keys that it varies: "table4=k3 seed=1"."""
     task = OverridesParser.create().parse_overrides(task_overrides())
-    return " ".join(str(override.input_line) for override in task if override.key_or_group in keys) or "run"
+    return " ".join(str(override.input_line) for override in task if override.key_or_group in keys)
 
 
 def check_overrides(overrides: Sequence[str], sweep: bool) -> None:

@@ -51,7 +51,7 @@ def check_network(made_by: Mapping[str, Any], config: Config) -> None:
     here = json.loads(json.dumps(asdict(config)))
     before, after = (network({**plain, **alone}) for plain in (made_by or here, here))
     both = before.keys() & after.keys()  # a group that only one of them uses is told by its layers and its stem
-    changes = list(differences(*({group: plain[group] for group in both} for plain in (before, after))))
+    changes = list(differences({group: before[group] for group in both}, {group: after[group] for group in both}))
     if changes:
         raise InputError(
             f"backbone.weights={config.backbone.weights} is of another network ({', '.join(changes)}). "

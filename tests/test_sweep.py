@@ -1,0 +1,197 @@
+"""Rows of a sweep in other processes, and sweeps that share their work: real launchers, real second processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY, Ended, call, end, environment, start
+
+from sasa.sweep import threads
+from sasa.train.device import first_free
+
+WIDTH = "scale.width=0.0625"
+LONG = [*(word for word in TINY if "epochs=1" not in word and "train_images" not in word), WIDTH, "train.epochs=200"]
+LAUNCHERS = [
+    pytest.param("joblib", marks=pytest.mark.skipif(not find_spec("joblib"), reason="the extra joblib")),
+    pytest.param("submitit_local", marks=pytest.mark.skipif(not find_spec("submitit"), reason="the extra slurm")),
+    pytest.param("ray", marks=pytest.mark.skipif(not find_spec("ray"), reason="the extra ray")),
+]
+
+
+def status(output: Path) -> dict[str, str]:
+    """What has become of each row."""
+    found = [json.loads(path.read_text()) for path in output.glob("table*/*/*/result.json")]
+    return {one["row"]: one["status"] for one in found}
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    """Until something is so; AssertionError where the process ends before, or takes too long."""
+    started = time.monotonic()
+    while not condition():
+        assert process.poll() is None, end(process).text
+        assert time.monotonic() - started < seconds
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_rows_train_in_other_processes_and_a_failed_one_is_named(launcher: str, tmp_path: Path) -> None:
+    rows = ["-m", "table6=glob(*)", "train.optimizer=nesterov,nesterof", WIDTH, *TINY, f"output={tmp_path}/out it"]
+    ended = call(*rows, f"hydra/launcher={launcher}", cwd=tmp_path)
+    assert ended.code == 1, ended.text
+    assert "Traceback" not in ended.text
+    failed = [line for line in ended.err.splitlines() if line.startswith("failed")]
+    assert len(failed) == 2, ended.err
+    for line, row in zip(failed, ("content_position", "position"), strict=True):
+        assert line.startswith(f"failed  table6={row} train.optimizer=nesterof: train.optimizer=nesterof: timm has no")
+    assert "Table 6" in ended.out
+    found = [json.loads(path.read_text()) for path in (tmp_path / "out it").glob("table6/*/*/result.json")]
+    finished = [one for one in found if one["status"] == "finished"]
+    assert {one["row"] for one in finished} == {"content_position", "position"}
+    for one in finished:
+        assert f"{one['accuracy']['test']['top1']:.1f}" in ended.out.split("Table 6")[1]
+    assert os.getpid() not in {one["pid"] for one in found}
+    again = call(*[word.replace(",nesterof", "") for word in rows], cwd=tmp_path)
+    assert again.code == 0, again.text
+    assert again.out.count("is finished already: nothing is trained") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", *LAUNCHERS])
+def test_ctrl_c_leaves_runs_that_the_same_command_resumes(launcher: str, tmp_path: Path) -> None:
+    command = ["-m", "table5=none,absolute", *LONG, "data.train_images=64", f"output={tmp_path}"]
+    process = start(*command, f"hydra/launcher={launcher}")
+    wait_until(lambda: list(tmp_path.glob("table5/*/*/metrics.jsonl")), process)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    ended = end(process)
+    assert ended.code == 130, ended.text
+    assert "Traceback" not in ended.text
+    assert "The same command goes on with what is left:" in ended.out
+    assert set(status(tmp_path).values()) == {"interrupted"}
+    assert list(tmp_path.glob("table5/*/*/checkpoint.pt"))
+    again = start(*command)
+    assert any("going on from step" in line for line in again.stdout)
+    again.send_signal(signal.SIGINT)
+    end(again)
+
+
+@pytest.mark.slow
+def test_a_row_whose_process_is_killed_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    command = ["-m", "table5=none", *LONG, "data.train_images=64", f"output={tmp_path}", "hydra/launcher=joblib"]
+    process = start(*command)
+    wait_until(lambda: list(tmp_path.glob("table5/*/*/metrics.jsonl")), process)
+    os.kill(json.loads(next(tmp_path.glob("table5/*/*/result.json")).read_text())["pid"], signal.SIGKILL)
+    ended = end(process)
+    assert ended.code == 1
+    assert "Traceback" not in ended.text
+    assert ended.err.splitlines()[-1].startswith("failed  table5=none: its process ended without a word")
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_share_their_rows(tmp_path: Path) -> None:
+    command = ["-m", "table5=glob(*)", WIDTH, *TINY, f"output={tmp_path}"]
+    one, two = start(*command), start(*command)
+    ended: list[Ended] = [end(one), end(two)]
+    for sweep in ended:
+        assert sweep.code == 0, sweep.text
+        assert "rows missing" not in sweep.out
+        assert sweep.out.count("table5=") >= 3
+    assert status(tmp_path) == dict.fromkeys(("none", "absolute", "relative"), "finished")
+    trained = [sweep.out.count("epoch 1/1") for sweep in ended]
+    assert sum(trained) == 3, (ended[0].out, ended[1].out)
+    assert not list((tmp_path / ".sweep").iterdir())
+
+
+@pytest.mark.slow
+def test_a_sweep_waits_for_a_row_of_another_and_takes_over_what_a_dead_one_left(tmp_path: Path) -> None:
+    row = [*LONG, "data.train_images=64", f"output={tmp_path}", "train.checkpoint_minutes=0"]
+    other = start("table5=none", *row)
+    wait_until(lambda: list(tmp_path.glob("table5/*/*/checkpoint.pt")), other)
+    process = start("-m", "table5=none", *row)
+    waiting = [line for _ in range(2) if (line := process.stdout.readline())]
+    assert f"table5=none is being trained by process {other.pid} on" in waiting[0]
+    assert waiting[1].endswith("waiting for it\n")
+    other.kill()
+    other.communicate()
+    assert any("going on from step" in line for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    assert end(process).code == 130
+
+
+def test_rows_at_once_share_the_cores() -> None:
+    cores = len(os.sched_getaffinity(0))
+    joblib = {"_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher", "n_jobs": -1}
+    assert threads(joblib, 100) == 1
+    assert threads(joblib, 1) == threads(joblib | {"n_jobs": 1}, 100) == cores
+    local = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"}
+    assert threads(local, 1) == cores
+    assert threads(local, 2 * cores) == 1
+    slurm = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"}
+    assert threads(slurm, 100) == cores
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from sasa.train.device import first_free
+with first_free(["a", "b"], Path(sys.argv[1])) as index:
+    print(index, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_each_process_has_a_gpu_of_its_own_while_there_are_enough(tmp_path: Path) -> None:
+    def hold() -> tuple[subprocess.Popen[str], int]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(tmp_path)], cwd=ROOT, env=environment(), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        return process, int(process.stdout.readline())
+
+    (one, first), (two, second) = hold(), hold()
+    assert (first, second) == (0, 1)
+    with first_free(["a", "b"], tmp_path) as shared:
+        assert shared in (0, 1)
+    one.communicate("")
+    with first_free(["a", "b"], tmp_path) as freed:
+        assert freed == 0
+    two.kill()
+    two.communicate()
+    with first_free(["a", "b"], tmp_path) as first_again, first_free(["a", "b"], tmp_path) as second_again:
+        assert (first_again, second_again) == (0, 1)
+
+
+@pytest.mark.slow
+def test_images_that_have_changed_under_a_path_are_a_run_of_their_own(pictures: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(pictures, tmp_path / "set")
+    (root / "train" / "bee" / "7.png").unlink()
+    own = [word for word in TINY if "images" not in word]
+    command = [
+        "table3=conv",
+        "data=folder",
+        f"data.root={root}",
+        "data.classes=4",
+        WIDTH,
+        *own,
+        f"output={tmp_path}/out",
+    ]
+    first = call(*command)
+    assert first.code == 0, first.text
+    moved = shutil.move(root, tmp_path / "elsewhere")
+    assert "is finished already" in call(*[word.replace(str(root), str(moved)) for word in command]).out
+    shutil.copytree(moved, root)
+    (root / "train" / "ant" / "0.png").unlink()
+    ended = call(*command)
+    assert ended.code == 0, ended.text
+    assert "The images are others than those of" in ended.out
+    assert len(list((tmp_path / "out").glob("table3/conv/*/result.json"))) == 2
