@@ -33,6 +33,7 @@ from sasa.report.run import print_line
 from sasa.report.terminal import print_table
 
 PROGRAM = "python run.py"
+SLURM = "submitit_slurm"  # whose jobs go on when the process that submitted them ends
 STOP = "stop"  # a file in the sweep's folder: its rows save their state and end
 POLL_SECONDS = 0.2
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "emoji": False}  # what runs print may be of any length
@@ -68,10 +69,10 @@ def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
     sweep = Sweep(list(varied), rows, os.getpid(), socket.gethostname(), os.environ.get("OMP_NUM_THREADS"))
     write_atomically(folder / "sweep.json", json.dumps(asdict(sweep)).encode())
     place = "hydra.sweep.dir='{}'".format(str(folder).replace("\\", "\\\\").replace("'", "\\'"))
-    elsewhere = compose.chosen(typed.overrides, "hydra/launcher", "basic") != "basic"
+    launcher = compose.chosen(typed.overrides, "hydra/launcher", "basic")
     crash, number = "", 0
     try:
-        with stopping(folder) if elsewhere else nullcontext():
+        with nullcontext() if launcher in ("basic", SLURM) else stopping(folder):
             compose.launch(task, compose.Typed((*typed.overrides, place), typed.options))
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)
@@ -82,6 +83,9 @@ def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
         crash = f"{type(error).__name__}: {error}".splitlines()[0]
     with suppress(OSError):
         number = int((folder / STOP).read_text())
+    if number and launcher == SLURM:
+        Console(**PLAIN).print("The jobs go on: the same command waits for them, and scancel ends them")
+        return 128 + number
     return conclude(folder, f"{PROGRAM} -m {shlex.join(typed.overrides)}", crash, number)
 
 
