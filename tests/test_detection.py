@@ -60,7 +60,7 @@ def row(name: str, *overrides: str) -> Config:
 
 def train(config: Config, name: str = "conv_baseline") -> dict[str, Any]:
     """Run a configuration to its result."""
-    return job.run(config, Identity("table2", name, (), "test"), Console(quiet=True))[0]
+    return job.run(Record(config, Identity("table2", name, (), "test")), Console(quiet=True))[0].result()
 
 
 # The networks
