@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY, Ended, call, end, make_images, only, start
+from conftest import ROOT, TINY, Ended, call, end, environment, make_images, only, start
 
 WIDTH = "scale.width=0.0625"  # a network of a few channels, where only what is around it matters
 
@@ -352,3 +352,19 @@ def test_ctrl_c_before_the_first_step(tmp_path: Path) -> None:
     assert "Traceback" not in ended.text
     assert "layers.groups=[attention,attention,attention,attention]" in ended.out  # the command to go on with, whole
     assert json.loads(only(tmp_path).read_text())["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_make_tables_does_what_the_scale_has_and_goes_on_after_a_failed_row(tmp_path: Path) -> None:
+    """Without images all rows fail."""
+    if not (ROOT / ".venv" / "ready").exists():
+        pytest.skip("there is no environment by make setup")
+    program = ["make", "tables", "SCALE=imagenet", "TABLES=table2 table5 table6"]
+    arguments = f"tracker=none output={tmp_path}"
+    done = subprocess.run([*program, f"ARGS={arguments}"], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "left out at SCALE=imagenet: table2" in done.stdout
+    assert "with failed rows: table5 table6" in done.stdout
+    for row in ("table5=none", "table5=relative", "table6=position"):
+        assert f"failed  {row}: data.root=null, but data.reader=folder reads images from a folder" in done.stderr
+    assert not (tmp_path / "table2").exists()
