@@ -337,8 +337,8 @@ def test_categories_of_one_name_or_none_are_told_apart(tmp_path: Path) -> None:
         (["table1=full_50", "scale=coco"], r"data\.reader=coco has boxes, and task=classification"),
         (["table1=full_50", "backbone.weights=x"], r"only task=detection starts from the weights"),
         (["table2=conv_full", "train.mixup=0.1"], r"train\.mixup=0\.1: detection has none"),
-        (["table2=conv_full", "detector.channels=4"], r"leaves 1 channels: .*set heads\.channels=8 or more"),
-        (["table2=conv_full", "detector.anchor=inf"], r"heads\.anchor=inf: expected a factor from 0\.1 to 100"),
+        (["table2=conv_full", "detector.channels=4"], r"leaves 1 channels: .*set detector\.channels=8 or more"),
+        (["table2=conv_full", "detector.anchor=inf"], r"detector\.anchor=inf: expected a factor from 0\.1 to 100"),
         (["table2=conv_full", "data.std=[0.5,nan,0.5]"], r"data\.std=.*expected three numbers above 0"),
         (["table2=conv_full", "data.mean=[inf,0,0]"], r"data\.mean=.*expected three numbers"),
         (["table2=conv_fall"], r"no such row\. Did you mean conv_full"),
@@ -352,7 +352,7 @@ def test_what_does_not_fit(overrides: list[str], message: str) -> None:
 
 def test_heads_that_do_not_divide_their_channels() -> None:
     with pytest.raises(
-        InputError, match=r"7 attention heads do not divide .*change heads\.channels or the number of heads"
+        InputError, match=r"7 attention heads do not divide .*change detector\.channels or the number of heads"
     ):
         detector(row("attention_full", "detector.attention_heads=7"))
 
