@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from sasa.config.choices import TaskKind
 from sasa.config.schema import Config
-from sasa.errors import InputError
+from sasa.errors import Diverged, InputError, Interrupted
 from sasa.record import Identity, Record, now, read_json
 
 COPIED = ("metrics.jsonl", "samples.png", "by_class.csv", "costs.json", "attention.json", "attention.png")
@@ -83,8 +83,6 @@ def finished(record: Record, console: Console) -> dict[str, Any] | None:
 
 def recorded(record: Record, console: Console) -> dict[str, Any]:
     """Train, and leave a record of whatever comes of it."""
-    from sasa.train.interrupt import Interrupted
-
     try:
         record.write_config()
         record.write_result("running", started=now())
@@ -105,8 +103,6 @@ def recorded(record: Record, console: Console) -> dict[str, Any]:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if isinstance(error, OSError):
             reason = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
-        from sasa.train.loop import Diverged
-
         if isinstance(error, Diverged):
             reason = str(error)
         note_end(record, "failed", reason, traceback.format_exc())
@@ -210,8 +206,6 @@ def last_checkpoint(record: Record, device: Any) -> dict[str, Any] | None:
 
 def conclude(trainer: Any, record: Record) -> dict[str, Any]:
     """Evaluate on the test images, save a sheet of them, and write the result."""
-    from sasa.train.loop import Diverged
-
     progress, config = trainer.progress, record.config
     started = time.monotonic()
     test = trainer.evaluate(trainer.splits.test)

@@ -5,13 +5,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-
-class Interrupted(KeyboardInterrupt):
-    """The user or the system asked the run to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+from sasa.errors import Interrupted
 
 
 def stop_at_once(number: int, frame: FrameType | None) -> None:
@@ -29,6 +23,11 @@ class Interrupt:
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
+
+    def obey(self) -> None:
+        """Raise Interrupted if a signal was noted."""
+        if self.number is not None:
+            raise Interrupted(self.number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
