@@ -20,6 +20,7 @@ from sasa.data.samples import Samples
 from sasa.errors import Diverged, InputError
 from sasa.record import Record
 from sasa.train import checkpoint
+from sasa.train.batch_norm import moved_once
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection
 from sasa.train.display import Display
@@ -141,7 +142,7 @@ class Trainer:
         seed_everything(self.config.seed, self.steps_done, 1)  # so that mixing depends on the step alone
         self.schedule.step_update(self.steps_done)
         self.optimizer.zero_grad(set_to_none=True)
-        for images, labels in batches:
+        for images, labels in moved_once(self.model, batches):
             images = images.contiguous(memory_format=self.layout)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.amp):
                 loss, sums = self.task.loss(self.forward, images, labels)
