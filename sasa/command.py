@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from types import FrameType
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -11,10 +10,11 @@ from rich.markup import escape
 
 from sasa import job, sweep
 from sasa.config import compose
-from sasa.errors import InputError, Interrupted, RunFailed
+from sasa.errors import InputError, RunFailed
 from sasa.records.folder import Record
 from sasa.report.paper import published
 from sasa.report.run import print_next, print_run
+from sasa.train.interrupt import stop_at_once
 
 NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf begin that say nothing to users
 
@@ -22,7 +22,7 @@ NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf 
 def main() -> int:
     """Check the command line, let Hydra run it, and return the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and they are told below
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, stop_at_once)
     complaints = Console(stderr=True, **sweep.PLAIN)
     try:
         compose.register()
@@ -64,8 +64,3 @@ def train_one(cfg: DictConfig) -> None:
     print_run(run, published(*row) if row else None, folder, console)
     if identity.table is None:
         print_next(console)
-
-
-def leave(number: int, frame: FrameType | None) -> None:
-    """A handler of SIGTERM where there is no step to finish: what Python does at Ctrl-C."""
-    raise Interrupted(number)

@@ -1,4 +1,4 @@
-"""The errors that cross rooms, and the hint that goes with an unknown name."""
+"""What ends a run early, and the hint that goes with an unknown name. An InputError is what people see: one message."""
 
 import signal
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ class InputError(ValueError):
 
 
 class Diverged(RuntimeError):
-    """The loss is not finite."""
+    """The loss or the weights are not finite."""
 
 
 class RunFailed(Exception):

@@ -9,20 +9,14 @@ from torch import Tensor
 class Meter:
     """Sums of some measures over images; they stay on the device until they are asked for."""
 
-    def __init__(self, measures: Sequence[str], device: torch.device, sums: Sequence[float] = ()) -> None:
+    def __init__(self, measures: Sequence[str], device: torch.device) -> None:
         self.measures = measures
         self.sums = torch.zeros(1 + len(measures), dtype=torch.float64, device=device)  # images, then each measure
-        if sums:
-            self.sums += torch.tensor(sums, dtype=torch.float64, device=device)
 
     def add(self, images: int, sums: Tensor) -> None:
         """A batch: how many images, and the sum of each measure over them."""
         count = torch.full((1,), images, dtype=torch.float64, device=sums.device)
         self.sums += torch.cat([count, sums.detach()])
-
-    def images(self) -> int:
-        """How many images were added."""
-        return int(self.sums[0])
 
     def means(self) -> dict[str, float]:
         """The mean of each measure."""
