@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from sasa.record import Identity, Record
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 from sasa.config.compose import compose_row, register
+from sasa.config.identity import Identity
 from sasa.data.build import splits
 from sasa.models.build import network, set_bn_decay
+from sasa.records.folder import Record
 from sasa.train.batch_norm import moved_once
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection

@@ -18,6 +18,9 @@ def moved_once(model: nn.Module, batches: Sequence[Batch]) -> Iterator[Batch]:
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     running = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]
+    if not running:  # a network without batch norm
+        yield from batches
+        return
     before = [buffer.clone() for buffer in running]
     sums = [torch.zeros_like(buffer) for buffer in running]
     for batch in batches:
