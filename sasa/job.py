@@ -212,10 +212,11 @@ def conclude(trainer: Any, record: Record) -> dict[str, Any]:
     if not math.isfinite(test.get("loss", 0.0)):
         raise Diverged(f"the loss on the test images is {test['loss']}: try a lower train.lr")
     trainer.picture(trainer.splits.test)
-    validation = next(line for line in reversed(progress.history) if line["split"] == "validation")
+    last = next((line for line in reversed(progress.history) if line["split"] == "validation"), None)
+    accuracy = ({"validation": {name: last[name] for name in test}} if last else {}) | {"test": test}
     record.write_result(
         "finished",
-        accuracy={"validation": {name: validation[name] for name in test}, "test": test},
+        accuracy=accuracy,
         epochs_done=progress.epoch,
         seconds=round(progress.seconds + time.monotonic() - started, 2),
         images_per_second=round(progress.images / max(progress.seconds, 1e-9), 2),
@@ -223,8 +224,8 @@ def conclude(trainer: Any, record: Record) -> dict[str, Any]:
         skipped=progress.skipped[:100],
         finished=now(),
     )
-    summary = trainer.task.summary
-    record.log(f"finished: test {summary(test)}, validation {summary(validation)}, {config.scale.name}")
+    measures = ", ".join(f"{split} {trainer.task.summary(means)}" for split, means in accuracy.items())
+    record.log(f"finished: {measures}, {config.scale.name}")
     return record.result
 
 
