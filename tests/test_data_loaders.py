@@ -226,7 +226,7 @@ def test_samples_travel_to_workers_that_are_not_forked(root: Path) -> None:
 
 SCRIPT = """
 import os, signal, sys
-import sasa.data.sheet
+import sasa.train.sheet
 from sasa.data.build import splits, train_loader
 from test_data_loaders import data
 asked = []
