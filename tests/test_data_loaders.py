@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from sasa.config import compose
 from sasa.config.choices import Augment
 from sasa.config.data import Data
 from sasa.data.build import Splits, batches_per_epoch, eval_loader, splits, train_loader
@@ -23,7 +24,7 @@ from sasa.errors import InputError
 BASE: dict[str, Any] = {
     "name": "test", "reader": "shapes", "root": None, "train_split": "train", "test_split": "test", "download": False,
     "size": 32, "classes": 4, "train_images": 40, "test_images": 12, "validation": 0.1, "augment": Augment.none,
-    "crop": 1.0, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "skip_broken": False, "workers": 0,
+    "area": 0.08, "crop": 1.0, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "skip_broken": False, "workers": 0,
 }  # fmt: skip
 FOLDER = {"reader": "folder", "classes": 2, "train_images": None, "test_images": None, "augment": Augment.crop_flip}
 
@@ -97,6 +98,36 @@ def test_augmentation_differs_between_epochs_but_not_the_evaluation_view(root: P
     mirrored = [torch.equal(view, plain.flip(-1)) for view in flips]
     assert all(torch.equal(view, plain) or other for view, other in zip(flips, mirrored, strict=True))
     assert 2 < sum(mirrored) < 18
+
+
+def test_a_random_crop_takes_the_share_of_the_picture_that_is_asked_for() -> None:
+    """Of a picture larger or smaller than the input alike: each pixel of the picture has a grey of its own column."""
+    from sasa.data.transforms import View  # brings torchvision, which the script below does without
+
+    for side in (200, 40):
+        columns = np.linspace(0, 255, side).astype(np.uint8)
+        picture = Image.fromarray(np.broadcast_to(columns[None, :, None], (side, side, 3)).copy())
+        for area in (0.08, 0.4, 1.0):
+            view = View(64, 1.0, Augment.crop_flip, area)
+            with torch.random.fork_rng(devices=[]):
+                pixels = torch.stack([view(picture, seed)[0].float() for seed in range(200)])
+            widths = (pixels.amax((1, 2)) - pixels.amin((1, 2))) / 255  # of the picture's
+            least = (area * 3 / 4) ** 0.5  # of a crop as narrow as they come
+            assert least - 0.05 < widths.min() < least + 0.15
+            assert widths.max() > 0.9
+
+
+@pytest.mark.parametrize("area", [0, -0.1, 1.1, float("nan")])
+def test_an_area_that_is_no_share(area: float) -> None:
+    with pytest.raises(InputError, match=rf"data\.area={area}: expected a fraction in \(0, 1\]"):
+        data(area=area)
+
+
+@pytest.mark.parametrize("name", compose.options("data"))
+def test_only_where_pictures_are_smaller_than_the_input_crops_are_large(name: str) -> None:
+    compose.register()
+    task = "detection" if name in ("coco", "shapes_detection") else "classification"
+    assert compose.compose_row([f"task={task}", f"data={name}"]).data.area == (0.4 if "cifar" in name else 0.08)
 
 
 def test_images_are_normalised_and_evaluated_once_in_order(root: Path) -> None:
@@ -195,7 +226,7 @@ def test_samples_travel_to_workers_that_are_not_forked(root: Path) -> None:
 
 SCRIPT = """
 import os, signal, sys
-import sasa.data.sheet
+import sasa.train.sheet
 from sasa.data.build import splits, train_loader
 from test_data_loaders import data
 asked = []

@@ -26,8 +26,9 @@ class Data:
     classes: int = MISSING
     train_images: int | None = MISSING  # shapes: how many to generate; other readers: null takes all
     test_images: int | None = MISSING
-    validation: float = MISSING  # fraction of the training images that is held out (the paper: 0.04)
+    validation: float = MISSING  # fraction of the training images that is held out; 0 trains on all (the paper: 0.04)
     augment: Augment = MISSING
+    area: float = MISSING  # classification: the least share of a picture that a random crop takes (the largest is 1)
     crop: float = MISSING  # evaluation: side of the centre crop over the resized shorter side
     mean: list[float] = MISSING
     std: list[float] = MISSING
@@ -41,9 +42,10 @@ class Data:
         check(self.size >= 16, f"data.size={self.size}: images of at least 16 pixels are needed")
         check(self.classes >= 2, f"data.classes={self.classes}: expected at least 2")
         check(
-            0 < self.validation < 1,
-            f"data.validation={self.validation}: expected a fraction between 0 and 1, such as 0.04",
+            0 <= self.validation < 1,
+            f"data.validation={self.validation}: expected a fraction in [0, 1), such as 0.04, or 0 to hold out nothing",
         )
+        check(0 < self.area <= 1, f"data.area={self.area}: expected a fraction in (0, 1], such as 0.08")
         check(0 < self.crop <= 1, f"data.crop={self.crop}: expected a fraction in (0, 1], such as 0.875")
         check(0 <= self.jitter < 1, f"data.jitter={self.jitter}: expected a number in [0, 1), such as 0.2")
         check(self.workers >= 0, f"data.workers={self.workers}: expected 0 or more processes")

@@ -20,7 +20,7 @@ SPLIT_SEED = 1906_05909  # held-out images are a property of the data, so that e
 
 @dataclass
 class Splits:
-    """The three parts of a data set; classes are names in the order of the labels."""
+    """The three parts of a data set (validation may be empty); classes are names in the order of the labels."""
 
     train: Samples
     validation: Samples
@@ -38,12 +38,12 @@ def splits(config: Data, boxes: bool = False) -> Splits:
     train, test = open_source(config, "train", boxes), open_source(config, "test", boxes)
     check_classes(config, train, test)
     pool = choose(len(train), config.train_images, "train_images")
-    if len(pool) < 2:
+    if len(pool) < 2 and config.validation:
         raise InputError(
             f"data.root={config.root}: {config.train_split} has {len(pool)} image: at least 2 are needed, "
             "one to train on and one that is held out (data.validation), so add images"
         )
-    held_out = min(max(1, round(len(pool) * config.validation)), len(pool) - 1)
+    held_out = min(max(1, round(len(pool) * config.validation)), len(pool) - 1) if config.validation else 0
     return Splits(
         train=samples(config, train, pool[held_out:]),
         validation=samples(config, train, pool[:held_out]),

@@ -21,7 +21,7 @@ from sasa.errors import InputError
 
 def open_images(config: Data, split: str) -> Pictures:
     """One split of an image set; InputError says what is missing."""
-    view = View(config.size, config.crop, config.augment)
+    view = View(config.size, config.crop, config.augment, config.area)
     kind, _, name = config.reader.partition("/")
     if kind == "folder":
         return folder(config, split, view)

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from sasa.data.sheet import denormalise
 from sasa.nn.attention import LocalAttention
 from sasa.nn.position import sinusoids
 from sasa.ops.reference import relative
+from sasa.train.sheet import denormalise
 
 POINTS = ((0.5, 0.5), (0.28, 0.34), (0.7, 0.62))  # (row, column) of the pixels looked from, as fractions of the image
 UNIT = 10_000  # a weight of 1 in attention.json

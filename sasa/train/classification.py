@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from sasa.config.schema import Config
 from sasa.data.build import Splits, eval_loader
 from sasa.data.samples import Samples
-from sasa.data.sheet import sheet
 from sasa.records.files import write_atomically
 from sasa.train.attention_maps import attention_maps, draw
 from sasa.train.metrics import Meter, hits
 from sasa.train.optim import mixing
+from sasa.train.sheet import sheet
 
 SHEET_IMAGES = 32
 ATTENTION_IMAGES = 2

@@ -13,8 +13,9 @@ from sasa.config.schema import Config
 from sasa.data.boxes import PADDING, Boxed
 from sasa.data.build import Splits, eval_loader
 from sasa.data.samples import Samples
-from sasa.data.sheet import Found, box_sheet
 from sasa.train.average_precision import Numbers, average_precision
+from sasa.train.found import Found
+from sasa.train.sheet import box_sheet
 
 SHEET_IMAGES = 16
 SHOWN = 0.4  # score from which a detection is drawn

@@ -99,7 +99,8 @@ class Trainer:
         with Interrupt() as interrupt, Display(console, title, self.steps, self.steps_done) as display:
             while progress.epoch < self.config.train.epochs:
                 self.train_epoch(interrupt, display, tracker)
-                self.note_validation(self.evaluate(self.splits.validation), display, tracker)
+                if len(self.splits.validation):
+                    self.note_validation(self.evaluate(self.splits.validation), display, tracker)
                 progress.epoch, progress.step, progress.batches = progress.epoch + 1, 0, 0
                 self.save()
                 interrupt.obey()

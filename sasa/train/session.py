@@ -128,10 +128,11 @@ def conclude(trainer: Trainer, record: Record) -> None:
     if not math.isfinite(test.get("loss", 0.0)):
         raise Diverged(f"the loss on the test images is {test['loss']}: try a lower train.lr")
     trainer.picture(trainer.splits.test)
-    validation = next(line for line in reversed(progress.history) if line["split"] == "validation")
+    last = next((line for line in reversed(progress.history) if line["split"] == "validation"), None)
+    accuracy = ({"validation": {name: last[name] for name in test}} if last else {}) | {"test": test}
     record.write_result(
         "finished",
-        accuracy={"validation": {name: validation[name] for name in test}, "test": test},
+        accuracy=accuracy,
         epochs_done=progress.epoch,
         seconds=round(progress.seconds + time.monotonic() - started, 2),
         images_per_second=round(progress.images / max(progress.seconds, 1e-9), 2),
@@ -139,8 +140,8 @@ def conclude(trainer: Trainer, record: Record) -> None:
         skipped=progress.skipped[:100],
         finished=now(),
     )
-    summary = trainer.task.summary
-    record.log(f"finished: test {summary(test)}, validation {summary(validation)}, {config.scale.name}")
+    measures = ", ".join(f"{split} {trainer.task.summary(means)}" for split, means in accuracy.items())
+    record.log(f"finished: {measures}, {config.scale.name}")
 
 
 def scores(record: Record) -> dict[str, float]:

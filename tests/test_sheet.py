@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sasa.data.sheet import GAP, RIGHT, TILE, WRONG, sheet
+from sasa.train.sheet import GAP, RIGHT, TILE, WRONG, sheet
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
 

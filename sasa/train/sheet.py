@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from sasa.train.found import Found
 
 TILE = 160  # side of a picture on the sheet, pixels
 LARGE = 320  # side of a picture on a sheet with boxes
@@ -47,19 +48,6 @@ def sheet(
         line(draw, x + TEXT, y + TILE + 5 + TEXT + 4, classes[int(prediction)], RIGHT if right else WRONG)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     page.save(path, format="PNG", optimize=True)
-
-
-@dataclass
-class Found:
-    """Detections in one image: boxes (N, 4) as x0, y0, x1, y1 in pixels, classes (N,) and scores (N,)."""
-
-    boxes: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float64]
-
-    def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> "Found":
-        """Some of the detections, by a mask or by their places."""
-        return Found(self.boxes[which], self.labels[which], self.scores[which])
 
 
 def box_sheet(
