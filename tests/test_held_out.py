@@ -13,6 +13,7 @@ from sasa.config import compose
 from sasa.config.identity import Identity
 from sasa.data.build import splits
 from sasa.errors import InputError
+from sasa.records.folder import Record
 
 
 @pytest.mark.parametrize("images", [1, 40])
@@ -36,8 +37,8 @@ def test_a_run_ends_with_the_test_images_alone(table: str, row: str, tmp_path: P
          "tracker=none", f"output={tmp_path}"],
     )  # fmt: skip
     terminal = StringIO()
-    result, folder = job.run(config, Identity(table, row, (), "python run.py"), Console(file=terminal))
-    assert (result["status"], list(result["accuracy"])) == ("finished", ["test"])
+    result, folder = job.run(Record(config, Identity(table, row, (), "python run.py")), Console(file=terminal))
+    assert (result.status, list(result.accuracy)) == ("finished", ["test"])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [(line["split"], line["step"]) for line in lines] == [("train", 4), ("train", 8)]
     assert "validation" not in terminal.getvalue() + (folder / "run.log").read_text()

@@ -174,8 +174,28 @@ def test_the_averaged_weights_are_evaluated_and_the_raw_ones_trained(tmp_path: P
         with torch.no_grad():
             total = sum(F.cross_entropy(network(images), labels, reduction="sum") for images, labels in batches)
         found[name] = float(total) / len(trainer.splits.validation)
-    assert losses(trainer, "validation")[-1] == pytest.approx(found["average"], rel=1e-4)
+    last = trainer.progress.history[-1]
+    assert last["loss"] == pytest.approx(found["average"], rel=1e-4)
+    assert last["raw_loss"] == pytest.approx(found["model"], rel=1e-4)
     assert abs(found["average"] - found["model"]) > 1e-3 * found["model"]
+
+
+def test_the_average_starts_as_a_plain_mean_and_leaves_running_statistics_alone(tmp_path: Path) -> None:
+    """At step n it keeps (n - 1) / (n + 8) of what it was, and never more than the decay."""
+    trainer = trainer_of(small(tmp_path, "train.ema_decay=0.15"))
+    batches = [(torch.randn(8, 3, 32, 32), torch.arange(8) % 8) for _ in range(4)]
+    expected = {}
+    for step, batch in enumerate(batches, 1):
+        trainer.train_step([batch])
+        trainer.progress.step += 1
+        decay = min(0.15, (step - 1) / (step + 8))
+        for name, value in trainer.model.named_parameters():
+            expected[name] = value.detach() + decay * (expected.get(name, value) - value).detach()
+    average = trainer.average.module
+    for name, value in average.named_parameters():
+        torch.testing.assert_close(value, expected[name], msg=name)
+    for (name, value), (_, of_model) in zip(average.named_buffers(), trainer.model.named_buffers(), strict=True):
+        assert torch.equal(value, of_model), name
 
 
 def test_gradients_added_up_are_those_of_one_batch(tmp_path: Path) -> None:

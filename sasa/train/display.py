@@ -14,7 +14,7 @@ class Display:
     """Epoch, step, loss and other measures, images per second and the time left."""
 
     def __init__(self, console: Console, title: str, steps: int, done: int) -> None:
-        self.console, self.steps = console, steps
+        self.console, self.title, self.steps = console, title, steps
         self.progress = Progress(
             TextColumn(f"[bold]{title}"),
             BarColumn(bar_width=None),
@@ -41,10 +41,9 @@ class Display:
         state = f"epoch {epoch}  step {done}/{self.steps}  {measures}  {speed:.0f} images/s"
         self.progress.update(self.task, completed=done, state=state)
         if not self.console.is_terminal and time.monotonic() - self.last_line > PLAIN_SECONDS:
-            self.console.print(state, highlight=False)
-            self.last_line = time.monotonic()
+            self.line(state)
 
     def line(self, text: str) -> None:
-        """A line that stays."""
-        self.console.print(text, highlight=False)
+        """A line that stays; where it may stand among those of other runs, it says whose it is."""
+        self.console.print(text if self.console.is_terminal else f"{self.title}  {text}", markup=False)
         self.last_line = time.monotonic()

@@ -95,12 +95,12 @@ class Trainer:
         """Train what is left. Interrupted (after a checkpoint) on Ctrl-C or SIGTERM; Diverged if the loss is not finite."""
         progress = self.progress
         self.record.write_metrics(progress.history)
-        title = self.record.identity.title
+        title = self.record.identity.title + (f" seed={self.config.seed}" if self.config.seed else "")
         with Interrupt() as interrupt, Display(console, title, self.steps, self.steps_done) as display:
             while progress.epoch < self.config.train.epochs:
                 self.train_epoch(interrupt, display, tracker)
                 if len(self.splits.validation):
-                    self.note_validation(self.evaluate(self.splits.validation), display, tracker)
+                    self.note_validation(self.validate(), display, tracker)
                 progress.epoch, progress.step, progress.batches = progress.epoch + 1, 0, 0
                 self.save()
                 interrupt.obey()
@@ -153,7 +153,7 @@ class Trainer:
             self.progress.images += len(images)
         self.optimizer.step()
         if self.average:
-            self.average.update(self.model)
+            self.average.update(self.model, self.steps_done + 1)
 
     def check_losses(self) -> None:
         """Raise Diverged at the first step whose loss is not finite."""
@@ -162,10 +162,15 @@ class Trainer:
                 raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {self.steps}: try a lower train.lr")
         self.losses.clear()
 
-    def evaluate(self, dataset: Samples) -> dict[str, Any]:
-        """The task's measures of the evaluated weights on a split."""
+    def validate(self) -> dict[str, Any]:
+        """The measures on the held-out images; beside those of the averaged weights, as raw_<measure>, of the trained ones."""
+        raw = self.evaluate(self.splits.validation, self.model) if self.average else {}
+        return self.evaluate(self.splits.validation) | {f"raw_{name}": value for name, value in raw.items()}
+
+    def evaluate(self, dataset: Samples, model: nn.Module | None = None) -> dict[str, Any]:
+        """The task's measures of the evaluated weights, or of others, on a split."""
         loader = eval_loader(dataset, self.config.data, batch=self.config.train.micro_batch, device=self.device)
-        means: dict[str, Any] = dict(self.task.evaluate(self.best, loader, dataset))
+        means: dict[str, Any] = dict(self.task.evaluate(model or self.best, loader, dataset))
         self.progress.skipped = sorted({*self.progress.skipped, *loader.skipped})
         return means
 

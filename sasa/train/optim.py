@@ -35,8 +35,14 @@ def schedule(optimizer: Optimizer, train: Train, steps_per_epoch: int) -> Cosine
 
 
 def averaged(model: nn.Module, train: Train) -> ModelEmaV3 | None:
-    """The exponential moving average of weights and statistics, or None where the recipe keeps none."""
-    return ModelEmaV3(model, decay=train.ema_decay) if train.ema_decay else None
+    """The exponential moving average of the weights, or None where the recipe keeps none.
+
+    At step n the decay is at most (n - 1) / (n + 8), as in TensorFlow, so that the first weights do not count for thousands of
+    steps. Batch norm's running statistics are averages already: the averaged network has those of the trained one.
+    """
+    if not train.ema_decay:
+        return None
+    return ModelEmaV3(model, train.ema_decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0, exclude_buffers=True)
 
 
 def mixing(train: Train, classes: int) -> Mixup | None:
