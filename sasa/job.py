@@ -68,6 +68,7 @@ def recorded(record: Record, console: Console) -> None:
     try:
         record.write_config()
         record.write_result("running", started=now(), images=begun.images if begun else {})
+        console.print(f"[dim]{escape(record.identity.title)}: loading PyTorch, then the images[/]")
         from sasa.train.session import train  # torch takes seconds to import, and a finished run needs none
 
         train(record, console, send_table)

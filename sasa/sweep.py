@@ -167,7 +167,12 @@ def train_row(cfg: DictConfig) -> None:
         config = compose.checked(cfg)
         identity = compose.identity(PROGRAM)
         label = compose.label(sweep.keys) or identity.title
-        word.content |= {"label": label, "config": asdict(config), "identity": asdict(identity)}
+        word.content |= {
+            "label": label,
+            "place": (number + 1, sweep.rows) if sweep.here else None,
+            "config": asdict(config),
+            "identity": asdict(identity),
+        }
         with nullcontext() if sweep.here else stopped_by(folder):
             train(word, console, complaints)
     except InputError as error:
@@ -185,6 +190,8 @@ def train(word: Word, console: Console, complaints: Console, wait: bool = False)
     identity = Identity(**{**identity, **tuples, "variant": tuple(identity["variant"])})
     try:
         record = Record(compose.checked(word.content["config"]), identity)
+        if word.content.get("place"):
+            record.place = tuple(word.content["place"])
         if identity.table:
             word.content["table"] = (identity.table, record.run.scale, record.run.variant, record.config.output)
         word.leave("running")

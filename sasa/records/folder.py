@@ -42,6 +42,7 @@ class Record:
         parts = (identity.table, identity.row) if identity.table and identity.row else ("run",)
         self.folder = self.output.joinpath(*parts, folder_name(config.scale.name, config.seed, self.identity.variant))
         self.run = self._unwritten()
+        self.place: tuple[int, int] | None = None  # which row of a sweep it is, and of how many
 
     def path(self, name: str) -> Path:
         """A file of this run."""

@@ -57,6 +57,8 @@ class Run:
     backend: str = ""
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    commit: str = ""  # of sasa; with + where files were changed since
+    memory: int | None = None  # the most that the run has held, in bytes: of the GPU's, or of the process'
     tracker_url: str = ""
     seconds: float | None = None
     images_per_second: float | None = None

@@ -96,7 +96,8 @@ class Trainer:
         progress = self.progress
         self.record.write_metrics(progress.history)
         title = self.record.identity.title + (f" seed={self.config.seed}" if self.config.seed else "")
-        with Interrupt() as interrupt, Display(console, title, self.steps, self.steps_done) as display:
+        display = Display(console, title, self.steps, self.steps_done, self.record.place)
+        with Interrupt() as interrupt, display:
             while progress.epoch < self.config.train.epochs:
                 self.train_epoch(interrupt, display, tracker)
                 if len(self.splits.validation):

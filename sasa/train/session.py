@@ -2,8 +2,12 @@
 
 import math
 import platform
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +17,7 @@ import torch
 from rich.console import Console
 
 from sasa import ops
+from sasa.config import ROOT
 from sasa.config.choices import TaskKind
 from sasa.config.identity import at_paper_size
 from sasa.cost import cost, cost_and_layers
@@ -70,6 +75,7 @@ def train_on(
         paper_costs=Costs(**paper_costs),
         backend=backend,
         device=torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+        commit=commit(),
         versions={name: version(name) for name in ("torch", "torchvision", "timm", "sasa")},
         tracker_url=tracker.url,
     )
@@ -133,6 +139,7 @@ def conclude(trainer: Trainer, record: Record) -> None:
     record.write_result(
         "finished",
         accuracy=accuracy,
+        memory=peak_memory(trainer.device),
         epochs_done=progress.epoch,
         seconds=round(progress.seconds + time.monotonic() - started, 2),
         images_per_second=round(progress.images / max(progress.seconds, 1e-9), 2),
@@ -149,3 +156,21 @@ def scores(record: Record) -> dict[str, float]:
     return {
         f"{split}/{name}": value for split in record.run.accuracy for name, value in record.run.measured(split).items()
     }
+
+
+def commit() -> str:
+    """The commit of this copy of sasa, with + where tracked files differ from it; "" where there is no repository."""
+    git = ("git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+")
+    with suppress(OSError):
+        if not (ROOT / ".git").exists():
+            return ""
+        return subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    return ""
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory held so far, in bytes: tensors on a GPU, or this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
