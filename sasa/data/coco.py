@@ -34,10 +34,10 @@ class Coco(Boxed):
         return str(self.folder / self.files[index])
 
 
-def open_coco(config: Data, split: str, field: str) -> Coco:
+def open_coco(data: Data, split: str, field: str) -> Coco:
     """One split: images in data.root/split, boxes in the file that data.<field> names; InputError says what is wrong."""
-    root = existing_root(config)
-    annotations = getattr(config, field)
+    root = existing_root(data.root)
+    annotations = getattr(data, field)
     if annotations is None:
         raise InputError(
             f"data.{field}=null, but data.reader=coco reads boxes from a file: give one in COCO's format, below data.root"
@@ -49,7 +49,7 @@ def open_coco(config: Data, split: str, field: str) -> Coco:
             f"{listing(root)}; correct data.root, data.train_split or data.test_split"
         )
     content = read_annotations(path, field)
-    labels, classes = number_classes(content["categories"], config.classes, path)
+    labels, classes = number_classes(content["categories"], data.classes, path)
     found = arrange(content, labels, path)
     files = [str(image.get("file_name")) for image in content["images"]]
     present = set(os.listdir(folder))
@@ -59,12 +59,12 @@ def open_coco(config: Data, split: str, field: str) -> Coco:
             f"{folder} has none of the {len(files)} images that {path} names, such as {missing[0]}: correct data.root, "
             f"data.{field.replace('annotations', 'split')} or data.{field}"
         )
-    if missing and not config.skip_broken:
+    if missing and not data.skip_broken:
         raise InputError(
             f"{folder} lacks {len(missing)} of the {len(files)} images that {path} names, such as {missing[0]}: "
             "add them, or set data.skip_broken=true to leave such images out"
         )
-    return Coco(folder, files, found, classes, BoxView(config.size, config.jitter, config.augment))
+    return Coco(folder, files, found, classes, BoxView(data.size, data.jitter, data.augment))
 
 
 def read_annotations(path: Path, field: str) -> dict[str, Any]:
