@@ -78,7 +78,7 @@ def test_a_bad_command_is_refused_in_one_line(command: str, expected: str, tmp_p
 
 def test_the_scale_of_coco_asks_for_its_folder(tmp_path: Path) -> None:
     ended = call("table2=conv_full", "scale=coco", f"output={tmp_path}/out", "tracker=none")
-    refused(ended, "data.root=null, but data.reader=coco reads images from a folder: set data.root")
+    refused(ended, "data.root=null, but the images are read from a folder: set data.root")
 
 
 def test_help_and_composition_do_not_import_torch(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from PIL import Image
 from sasa.config import compose
 from sasa.config.choices import Augment
 from sasa.config.data import Data
-from sasa.data.build import Splits, batches_per_epoch, eval_loader, splits, train_loader
-from sasa.data.loader import EvalOrder, Loader, TrainOrder
+from sasa.data.build import Splits, eval_loader, splits, train_loader
+from sasa.data.loader import EvalOrder, Loader, TrainOrder, batches_per_epoch
 from sasa.errors import InputError
 
 BASE: dict[str, Any] = {

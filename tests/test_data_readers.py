@@ -182,13 +182,16 @@ def test_a_broken_member_of_an_archive_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"root": None}, r"data\.root=null, but data\.reader=folder .*: set data\.root"),
+        ({"root": None}, r"data\.root=null, but the images are read from a folder: set data\.root"),
         ({"root": "/nowhere/at/all"}, r"data\.root=/nowhere/at/all does not exist"),
         ({"reader": "folders"}, r"data\.reader=folders is not known: expected shapes, folder, tar"),
         ({"reader": "tfds/mnist"}, r"data\.reader=tfds/mnist is not known"),
         ({"reader": "torch/moon"}, r"data\.reader=torch/moon: .* try torch/cifar10"),
         ({"reader": "torch/cifar10"}, r"torch/cifar10 cannot be read .* set data\.download=true"),
-        ({"reader": "torch/cifar10", "root": None}, r"needs a folder for its files: set data\.root"),
+        (
+            {"reader": "torch/cifar10", "root": None},
+            r"data\.root=null, but the images are read from a folder: set data\.root",
+        ),
         ({"reader": "hfds/nobody/nothing"}, r"hfds/nobody/nothing, split train, .* set data\.download=true"),
         ({"reader": "tar"}, r"train\.tar is missing: .* has test, train"),
         ({"reader": "wds"}, r"has no _info\.json with a split train: .*=train-\{000\.\.146\}\.tar"),

@@ -267,9 +267,13 @@ def test_a_set_in_cocos_format_trains(tmp_path: Path) -> None:
         (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"annotation 5 has bbox \[1, 2, 3\]: expected four"),
         (lambda c: c["categories"].append({"id": 40, "name": "cow"}), r"has 3 categories: set data\.classes=3"),
         (lambda c: c["images"][0].pop("height"), r"image 1 has no height and width"),
-        (lambda c: c["images"].clear(), r"names no image"),
+        (lambda c: c["images"].clear(), r"names no images"),
+        (lambda c: (c["categories"].clear(), c["annotations"].clear()), r"names no categories"),
         (lambda c: c["images"][0].update(id=[1]), r"one of the images has id \[1\]: expected a whole number"),
         (lambda c: c["annotations"][0].update(category_id={}), r"one of the annotations has category_id \{\}"),
+        (lambda c: c["categories"][0].update(id="1"), r"one of the categories has id 1: expected a whole number"),
+        (lambda c: c["annotations"][0].update(bbox=["1", 2, 3, 4]), r"annotation 5 has bbox .*expected four numbers"),
+        (lambda c: c["annotations"][0].update(bbox=[float("nan"), 2, 3, 4]), r"annotation 5 has bbox .*expected four"),
         (lambda c: c["images"].append(dict(c["images"][0])), r"has 2 images with the id 1: give each its own"),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, 10**400]), r"annotation 5 has bbox .*expected four numbers"),
         (lambda c: c["annotations"][0].update(area="large"), r"annotation 5 has area large: expected a number of pixels"),
@@ -319,13 +323,13 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         splits(config, boxes=True)
 
 
-def test_categories_of_one_name_or_none_are_told_apart(tmp_path: Path) -> None:
+def test_categories_of_one_name_are_told_apart(tmp_path: Path) -> None:
     def change(content: Any) -> None:
-        content["categories"] = [{"id": 1, "name": "x"}, {"id": 2, "name": "x"}, {"id": 3}]
+        content["categories"] = [{"id": 1, "name": "x"}, {"id": 2, "name": "x"}, {"id": 3, "name": "y"}]
         content["annotations"][0]["area"] = None
 
     parts = splits(coco_set(write_set(tmp_path, change), "data.classes=3").data, boxes=True)
-    assert parts.classes == ["x (1)", "x (2)", "(3)"]
+    assert parts.classes == ["x (1)", "x (2)", "y"]
     assert isinstance(parts.test.source, Coco)
     assert parts.test.source.annotations.areas[0] == 400
 

@@ -7,13 +7,11 @@ import torch
 
 from sasa.config.choices import Augment
 from sasa.config.data import Data
-from sasa.data.loader import EvalOrder, Loader, TrainOrder, batches_per_epoch
+from sasa.data.loader import EvalOrder, Loader, TrainOrder
 from sasa.data.samples import Samples, Source
 from sasa.data.seeds import hash64
 from sasa.data.shapes import Shapes
 from sasa.errors import InputError
-
-__all__ = ["Splits", "batches_per_epoch", "eval_loader", "splits", "train_loader"]
 
 SPLIT_SEED = 1906_05909  # held-out images are a property of the data, so that every run is compared on the same ones
 
@@ -28,33 +26,33 @@ class Splits:
     classes: list[str]
 
 
-def splits(config: Data, boxes: bool = False) -> Splits:
+def splits(data: Data, boxes: bool = False) -> Splits:
     """Open the data set, for detection with its boxes; InputError says what is missing or does not fit."""
-    if config.train_split == config.test_split and config.train_annotations == config.test_annotations:
+    if data.train_split == data.test_split and data.train_annotations == data.test_annotations:
         raise InputError(
-            f"data.train_split and data.test_split are both {config.test_split}: test images must not be trained on, "
+            f"data.train_split and data.test_split are both {data.test_split}: test images must not be trained on, "
             "so give two splits"
         )
-    train, test = open_source(config, "train", boxes), open_source(config, "test", boxes)
-    check_classes(config, train, test)
-    pool = choose(len(train), config.train_images, "train_images")
-    if len(pool) < 2 and config.validation:
+    train, test = open_source(data, "train", boxes), open_source(data, "test", boxes)
+    check_classes(data, train, test)
+    pool = choose(len(train), data.train_images, "train_images")
+    if len(pool) < 2 and data.validation:
         raise InputError(
-            f"data.root={config.root}: {config.train_split} has {len(pool)} image: at least 2 are needed, "
+            f"data.root={data.root}: {data.train_split} has {len(pool)} image: at least 2 are needed, "
             "one to train on and one that is held out (data.validation), so add images"
         )
-    held_out = min(max(1, round(len(pool) * config.validation)), len(pool) - 1) if config.validation else 0
+    held_out = min(max(1, round(len(pool) * data.validation)), len(pool) - 1) if data.validation else 0
     return Splits(
-        train=samples(config, train, pool[held_out:]),
-        validation=samples(config, train, pool[:held_out]),
-        test=samples(config, test, choose(len(test), config.test_images, "test_images")),
+        train=samples(data, train, pool[held_out:]),
+        validation=samples(data, train, pool[:held_out]),
+        test=samples(data, test, choose(len(test), data.test_images, "test_images")),
         classes=train.classes,
     )
 
 
 def train_loader(
     splits: Splits,
-    config: Data,
+    data: Data,
     *,
     seed: int,
     epoch: int,
@@ -67,55 +65,55 @@ def train_loader(
     start_batch leaves out the first batches, for a run that is resumed. An incomplete last batch is dropped.
     """
     order = TrainOrder(len(splits.train), seed=seed, epoch=epoch, batch=batch, start_batch=start_batch)
-    return Loader(splits.train, order, config, device, start_batch)
+    return Loader(splits.train, order, data, device, start_batch)
 
 
-def eval_loader(dataset: Samples, config: Data, *, batch: int, device: torch.device | str) -> Loader:
+def eval_loader(dataset: Samples, data: Data, *, batch: int, device: torch.device | str) -> Loader:
     """Batches of every sample once, in order, without augmentation."""
-    return Loader(dataset, EvalOrder(len(dataset), batch=batch), config, device)
+    return Loader(dataset, EvalOrder(len(dataset), batch=batch), data, device)
 
 
-def open_source(config: Data, part: str, boxes: bool) -> Source:
+def open_source(data: Data, part: str, boxes: bool) -> Source:
     """The images to train on, or those to test."""
-    split = config.train_split if part == "train" else config.test_split
-    if config.reader == "coco":
+    split = data.train_split if part == "train" else data.test_split
+    if data.reader == "coco":
         from sasa.data.coco import open_coco
 
-        return open_coco(config, split, f"{part}_annotations")
-    if config.reader == "shapes":
-        images = (config.train_images if part == "train" else config.test_images) or 0
+        return open_coco(data, split, f"{part}_annotations")
+    if data.reader == "shapes":
+        images = (data.train_images if part == "train" else data.test_images) or 0
         if boxes:
             from sasa.data.boxed_shapes import BoxedShapes  # torchvision takes a second to import
 
-            return BoxedShapes(config, int(part != "train"), images)
-        if config.augment is not Augment.none:
+            return BoxedShapes(data, int(part != "train"), images)
+        if data.augment is not Augment.none:
             raise InputError(
-                f"data.augment={config.augment} with data.reader=shapes: mirroring or cropping a generated image "
+                f"data.augment={data.augment} with data.reader=shapes: mirroring or cropping a generated image "
                 "changes its class, so set data.augment=none"
             )
-        return Shapes(int(part != "train"), images, config.size, config.classes)
+        return Shapes(int(part != "train"), images, data.size, data.classes)
     from sasa.data.readers import open_images  # timm takes seconds to import
 
-    return open_images(config, split)
+    return open_images(data, split)
 
 
-def check_classes(config: Data, train: Source, test: Source) -> None:
+def check_classes(data: Data, train: Source, test: Source) -> None:
     """Both splits have the classes of the configuration."""
-    if train.classes != test.classes and config.reader == "coco":
+    if train.classes != test.classes and data.reader == "coco":
         raise InputError(
-            f"{config.train_annotations} and {config.test_annotations} differ in their categories "
+            f"{data.train_annotations} and {data.test_annotations} differ in their categories "
             f"({', '.join(train.classes[:5])} and {', '.join(test.classes[:5])}): give both files the same, with the same ids"
         )
     if train.classes != test.classes:
         missing = sorted(set(train.classes) ^ set(test.classes))
         raise InputError(
-            f"data.root={config.root}: {config.train_split} has {len(train.classes)} classes and {config.test_split} "
+            f"data.root={data.root}: {data.train_split} has {len(train.classes)} classes and {data.test_split} "
             f"has {len(test.classes)}; only one of them has {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}: "
             "both splits need images of each class"
         )
-    if len(train.classes) != config.classes:
+    if len(train.classes) != data.classes:
         raise InputError(
-            f"data.classes={config.classes}, but data.reader={config.reader} with data.root={config.root} "
+            f"data.classes={data.classes}, but data.reader={data.reader} with data.root={data.root} "
             f"has {len(train.classes)} classes: set data.classes={len(train.classes)}"
         )
 
@@ -129,6 +127,6 @@ def choose(available: int, wanted: int | None, name: str) -> np.ndarray:
     return np.argsort(hash64(SPLIT_SEED, np.arange(available)))[:wanted]
 
 
-def samples(config: Data, source: Source, indices: np.ndarray) -> Samples:
+def samples(data: Data, source: Source, indices: np.ndarray) -> Samples:
     """Samples in the order of the source."""
-    return Samples(source, np.sort(indices), config.mean, config.std)
+    return Samples(source, np.sort(indices), data.mean, data.std)

@@ -1,9 +1,9 @@
 """Sets in COCO's format: a folder of images and a file of annotations."""
 
 import json
-import math
 import os
 from collections import Counter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ class Coco(Boxed):
         return str(self.folder / self.files[index])
 
 
-def open_coco(config: Data, split: str, field: str) -> Coco:
+def open_coco(data: Data, split: str, field: str) -> Coco:
     """One split: images in data.root/split, boxes in the file that data.<field> names; InputError says what is wrong."""
-    root = existing_root(config)
-    annotations = getattr(config, field)
+    root = existing_root(data.root)
+    annotations = getattr(data, field)
     if annotations is None:
         raise InputError(
             f"data.{field}=null, but data.reader=coco reads boxes from a file: give one in COCO's format, below data.root"
@@ -49,7 +49,7 @@ def open_coco(config: Data, split: str, field: str) -> Coco:
             f"{listing(root)}; correct data.root, data.train_split or data.test_split"
         )
     content = read_annotations(path, field)
-    labels, classes = number_classes(content["categories"], config.classes, path)
+    labels, classes = number_classes(content["categories"], data.classes, path)
     found = arrange(content, labels, path)
     files = [str(image.get("file_name")) for image in content["images"]]
     present = set(os.listdir(folder))
@@ -59,12 +59,12 @@ def open_coco(config: Data, split: str, field: str) -> Coco:
             f"{folder} has none of the {len(files)} images that {path} names, such as {missing[0]}: correct data.root, "
             f"data.{field.replace('annotations', 'split')} or data.{field}"
         )
-    if missing and not config.skip_broken:
+    if missing and not data.skip_broken:
         raise InputError(
             f"{folder} lacks {len(missing)} of the {len(files)} images that {path} names, such as {missing[0]}: "
             "add them, or set data.skip_broken=true to leave such images out"
         )
-    return Coco(folder, files, found, classes, BoxView(config.size, config.jitter, config.augment))
+    return Coco(folder, files, found, classes, BoxView(data.size, data.jitter, data.augment))
 
 
 def read_annotations(path: Path, field: str) -> dict[str, Any]:
@@ -81,14 +81,15 @@ def read_annotations(path: Path, field: str) -> dict[str, Any]:
             raise InputError(
                 f"{path} has no list of {name}: data.{field} is a file in COCO's format (instances_*.json)"
             )
-    if not content["images"]:
-        raise InputError(f"{path} names no image: data.{field} needs at least one")
+    for name in ("images", "categories"):
+        if not content[name]:
+            raise InputError(f"{path} names no {name}: data.{field} needs at least one")
     check_ids(content, path)
     return content
 
 
 def check_ids(content: dict[str, Any], path: Path) -> None:
-    """Raise InputError unless all ids are numbers or texts, and those of images and of categories are each their own."""
+    """Raise InputError unless all ids are whole numbers, and those of images and of categories are each their own."""
     for name, key in (
         ("images", "id"),
         ("categories", "id"),
@@ -96,7 +97,7 @@ def check_ids(content: dict[str, Any], path: Path) -> None:
         ("annotations", "category_id"),
     ):
         for item in content[name]:
-            if not isinstance(item.get(key), int | str):
+            if not isinstance(item.get(key), int):
                 raise InputError(f"{path}: one of the {name} has {key} {item.get(key)}: expected a whole number")
     for name in ("images", "categories"):
         for number, times in Counter(item["id"] for item in content[name]).items():
@@ -105,76 +106,58 @@ def check_ids(content: dict[str, Any], path: Path) -> None:
 
 
 def number_classes(categories: list[dict[str, Any]], classes: int, path: Path) -> tuple[dict[int, int], list[str]]:
-    """Class of each category number, and names by class.
+    """Class of each category number, and names by class; what shares its name with others has its number with it.
 
     Category n is class n - 1 where all numbers are from 1 to data.classes, as with COCO's 90; otherwise classes are
     in the order of the numbers.
     """
     counts = Counter(item.get("name") for item in categories)
-    names = {item["id"]: name_of(item, counts) for item in categories}
-    if not all(isinstance(number, int) for number in names) or not names:
-        raise InputError(f"{path} has categories without a number, or none: each needs a whole number as its id")
-    if min(names) >= 1 and max(names) <= classes:  # type: ignore[type-var, operator]
+    names = {}
+    for item in sorted(categories, key=itemgetter("id")):
+        number, name = item["id"], item.get("name")
+        names[number] = str(name) if counts[name] == 1 else f"{name} ({number})"
+    if all(1 <= number <= classes for number in names):
         by_class = [names.get(number, f"({number})") for number in range(1, classes + 1)]
-        return {number: number - 1 for number in names}, by_class  # type: ignore[misc, operator]
+        return {number: number - 1 for number in names}, by_class
     if len(names) != classes:
         raise InputError(
             f"data.classes={classes}, but {path} has {len(names)} categories: set data.classes={len(names)}"
         )
-    ordered = sorted(names)  # type: ignore[type-var]
-    return {number: label for label, number in enumerate(ordered)}, [names[number] for number in ordered]  # type: ignore[misc]
+    return {number: label for label, number in enumerate(names)}, list(names.values())
 
 
-def name_of(category: dict[str, Any], counts: Counter[Any]) -> str:
-    """A category's name, with its number where there is none, or where others have the same."""
-    name, number = category.get("name"), category["id"]
-    if not isinstance(name, str) or not name:
-        return f"({number})"
-    return name if counts[name] == 1 else f"{name} ({number})"
-
-
-def finite(value: Any) -> float:
-    """A number of an annotation file; ValueError for NaN and infinity, which JSON in Python may hold."""
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(number)
-    return number
+def is_number(value: Any) -> bool:
+    """Whether pixels can be so many: JSON in Python may hold NaN and infinity."""
+    return isinstance(value, int | float) and abs(value) <= LARGEST**2
 
 
 def arrange(content: dict[str, Any], labels: dict[int, int], path: Path) -> Annotations:
     """The boxes by image, in the order of the file."""
     sizes: list[tuple[Any, Any]] = []
-    places: dict[Any, int] = {}
+    places: dict[int, int] = {}
     for image in content["images"]:
         size = (image.get("height"), image.get("width"))
         if not all(isinstance(side, int) and 0 < side <= LARGEST for side in size):
-            raise InputError(f"{path}: image {image.get('id')} has no height and width in pixels: add them")
-        places[image.get("id")] = len(sizes)
+            raise InputError(f"{path}: image {image['id']} has no height and width in pixels: add them")
+        places[image["id"]] = len(sizes)
         sizes.append(size)
     rows = []
     for item in content["annotations"]:
         what = f"{path}: annotation {item.get('id')}"
-        if item.get("image_id") not in places:
-            raise InputError(f"{what} is of image {item.get('image_id')}, which the file does not name: remove it")
-        if item.get("category_id") not in labels:
-            raise InputError(
-                f"{what} is of category {item.get('category_id')}, which the file does not name: remove it"
-            )
-        try:
-            x, y, width, height = map(finite, item["bbox"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            wrong = f"{what} has bbox {item.get('bbox')}: expected four numbers, x, y, width and height"
-            raise InputError(wrong) from error
-        area, crowd = item.get("area"), item.get("iscrowd") or 0
-        try:
-            area = finite(width * height if area is None else area)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{what} has area {area}: expected a number of pixels, or none for its box's") from error
+        for key, known in (("image", places), ("category", labels)):
+            if item[f"{key}_id"] not in known:
+                raise InputError(f"{what} is of {key} {item[f'{key}_id']}, which the file does not name: remove it")
+        box, area, crowd = item.get("bbox"), item.get("area"), item.get("iscrowd", 0)
+        if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
+            raise InputError(f"{what} has bbox {box}: expected four numbers, x, y, width and height")
+        if area is None:
+            area = box[2] * box[3]
+        elif not is_number(area):
+            raise InputError(f"{what} has area {area}: expected a number of pixels, or none for its box's")
         if crowd not in (0, 1):
             raise InputError(f"{what} has iscrowd {crowd}: expected 0 or 1")
-        label = labels[item["category_id"]]
-        rows.append((places[item["image_id"]], x, y, width, height, label, area, crowd))
-    rows.sort(key=lambda row: row[0])  # stable: within an image they stay in the order of the file
+        rows.append((places[item["image_id"]], *box, labels[item["category_id"]], area, crowd))
+    rows.sort(key=itemgetter(0))  # stable: within an image they stay in the order of the file
     table = np.array(rows, np.float64).reshape(-1, 8)
     return Annotations(
         sizes=np.array(sizes, np.int64),

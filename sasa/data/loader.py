@@ -60,9 +60,9 @@ class Loader:
     """
 
     def __init__(
-        self, samples: Samples, order: TrainOrder | EvalOrder, config: Data, device: torch.device | str, start: int = 0
+        self, samples: Samples, order: TrainOrder | EvalOrder, data: Data, device: torch.device | str, start: int = 0
     ) -> None:
-        self.samples, self.order, self.config = samples, order, config
+        self.samples, self.order, self.data = samples, order, data
         self.device = torch.device(device)
         self.start = self.position = start
 
@@ -78,7 +78,7 @@ class Loader:
         self.position, some = self.start, False
         for batch in self.workers():
             self.position += 1
-            if batch.broken and not self.config.skip_broken:
+            if batch.broken and not self.data.skip_broken:
                 raise InputError(unreadable(*batch.broken[0]))
             self.samples.skipped.update((name, None) for name, _ in batch.broken)
             if len(batch.labels):
@@ -93,7 +93,7 @@ class Loader:
 
     def workers(self) -> DataLoader:
         """torch's loader over raw batches: uint8 pixels, a quarter of the memory to move between processes."""
-        count = min(self.config.workers, len(self.order), os.cpu_count() or 1)  # batches do not depend on it
+        count = min(self.data.workers, len(self.order), os.cpu_count() or 1)  # batches do not depend on it
         return DataLoader(
             self.samples,
             batch_sampler=self.order,

@@ -4,7 +4,6 @@ Indices are what the order of samples, the held-out part and resumption are made
 streams, are indexed once by their tar headers instead (archive.py), and a shard is then as good as a folder.
 """
 
-from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image
@@ -14,27 +13,27 @@ from sasa.config.data import Data
 from sasa.data.archive import tar, webdataset
 from sasa.data.hugging_face import hugging_face
 from sasa.data.pictures import Pictures
-from sasa.data.root import existing_root, listing
+from sasa.data.root import existing_root, given_root, listing
 from sasa.data.transforms import View
 from sasa.errors import InputError
 
 
-def open_images(config: Data, split: str) -> Pictures:
+def open_images(data: Data, split: str) -> Pictures:
     """One split of an image set; InputError says what is missing."""
-    view = View(config.size, config.crop, config.augment, config.area)
-    kind, _, name = config.reader.partition("/")
+    view = View(data.size, data.crop, data.augment, data.area)
+    kind, _, name = data.reader.partition("/")
     if kind == "folder":
-        return folder(config, split, view)
+        return folder(data, split, view)
     if kind == "tar":
-        return tar(existing_root(config), split, view)
+        return tar(existing_root(data.root), split, view)
     if kind == "wds":
-        return webdataset(existing_root(config), split, view, config.classes)
+        return webdataset(existing_root(data.root), split, view, data.classes)
     if kind == "hfds" and name:
-        return hugging_face(config, name, split, view)
+        return hugging_face(data, name, split, view)
     if kind == "torch" and name:
-        return torch_set(config, split, view)
+        return torch_set(data, split, view)
     raise InputError(
-        f"data.reader={config.reader} is not known: expected shapes, folder, tar, wds/, hfds/<name>, "
+        f"data.reader={data.reader} is not known: expected shapes, folder, tar, wds/, hfds/<name>, "
         "torch/cifar10 or torch/cifar100"
     )
 
@@ -53,9 +52,9 @@ class Files(Pictures):
         return self.reader.filename(index, absolute=True)
 
 
-def folder(config: Data, split: str, view: View) -> Files:
+def folder(data: Data, split: str, view: View) -> Files:
     """root/split/class/image."""
-    root = existing_root(config)
+    root = existing_root(data.root)
     if not (root / split).is_dir():
         raise InputError(
             f"{root / split} is not a folder: data.reader=folder expects data.root/split/class/image, and data.root "
@@ -84,17 +83,14 @@ class TorchSet(Pictures):
         return f"{self.prefix}[{index}]"
 
 
-def torch_set(config: Data, split: str, view: View) -> TorchSet:
+def torch_set(data: Data, split: str, view: View) -> TorchSet:
     """root/<torchvision's files>, downloaded if data.download allows it and they are missing."""
-    if config.root is None:
-        raise InputError(f"data.root=null, but data.reader={config.reader} needs a folder for its files: set data.root")
-    if not config.download:
-        existing_root(config)
+    root = given_root(data.root) if data.download else existing_root(data.root)
     try:
-        dataset = create_dataset(config.reader, root=str(Path(config.root)), split=split, download=config.download)
+        dataset = create_dataset(data.reader, root=str(root), split=split, download=data.download)
     except AssertionError as error:
-        raise InputError(f"data.reader={config.reader}: {error}; try torch/cifar10 or torch/cifar100") from error
+        raise InputError(f"data.reader={data.reader}: {error}; try torch/cifar10 or torch/cifar100") from error
     except (RuntimeError, OSError) as error:
-        remedy = "check the network" if config.download else "set data.download=true to download it there"
-        raise InputError(f"{config.reader} cannot be read from data.root={config.root} ({error}): {remedy}") from error
-    return TorchSet(dataset, config.reader, view)
+        remedy = "check the network" if data.download else "set data.download=true to download it there"
+        raise InputError(f"{data.reader} cannot be read from data.root={data.root} ({error}): {remedy}") from error
+    return TorchSet(dataset, data.reader, view)

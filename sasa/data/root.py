@@ -2,31 +2,26 @@
 
 from pathlib import Path
 
-from sasa.config.data import Data
 from sasa.errors import InputError
 
 
-def existing_root(config: Data) -> Path:
+def given_root(root: str | None) -> Path:
+    """data.root, which may not be there yet."""
+    if root is None:
+        raise InputError("data.root=null, but the images are read from a folder: set data.root")
+    return Path(root).expanduser()
+
+
+def existing_root(root: str | None) -> Path:
     """data.root, a folder with something in it."""
-    if config.root is None:
-        raise InputError(f"data.root=null, but data.reader={config.reader} reads images from a folder: set data.root")
-    root = Path(config.root).expanduser()
-    if not root.exists():
-        raise InputError(
-            f"data.root={config.root} does not exist: set data.root to the folder with {inside(config)} in it"
-        )
-    if not root.is_dir():
-        raise InputError(f"data.root={config.root} is a file: give the folder that it is in")
-    if not any(root.iterdir()):
-        raise InputError(f"data.root={config.root} is empty: set data.root to the folder with {inside(config)} in it")
-    return root
-
-
-def inside(config: Data) -> str:
-    """What lies in data.root, for a message."""
-    return ", ".join(
-        dict.fromkeys(name for name in (config.train_split, config.test_split, config.train_annotations) if name)
-    )
+    folder = given_root(root)
+    if not folder.exists():
+        raise InputError(f"data.root={root} does not exist: set data.root to the folder of the images")
+    if not folder.is_dir():
+        raise InputError(f"data.root={root} is a file: give the folder that it is in")
+    if not any(folder.iterdir()):
+        raise InputError(f"data.root={root} is empty: set data.root to the folder of the images")
+    return folder
 
 
 def listing(folder: Path) -> str:

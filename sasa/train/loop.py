@@ -15,7 +15,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sasa.config.schema import Config
-from sasa.data.build import batches_per_epoch, eval_loader, train_loader
+from sasa.data.build import eval_loader, train_loader
+from sasa.data.loader import batches_per_epoch
 from sasa.data.samples import Samples
 from sasa.errors import Diverged
 from sasa.records.folder import Record
