@@ -64,6 +64,8 @@ def recorded(record: Record, console: Console) -> None:
     before = record.elsewhere()
     if before:
         console.print(f"[yellow]The images are others than those of {before}: this is a run of its own[/]")
+    if meant := advice(record):
+        console.print(f"[yellow]{escape(meant)}[/]")
     begun = read_result(record.folder)
     try:
         record.write_config()
@@ -81,7 +83,7 @@ def recorded(record: Record, console: Console) -> None:
         note_end(record, "failed", str(error), str(error))
         raise
     except Exception as error:
-        reason = said(error)
+        reason = said(error, record)
         note_end(record, "failed", reason, traceback.format_exc())
         kept = ". The last good checkpoint is kept" if record.path("checkpoint.pt").exists() else ""
         if kept and not isinstance(error, Diverged):
@@ -89,10 +91,34 @@ def recorded(record: Record, console: Console) -> None:
         raise RunFailed(f"{reason}{kept}. More in {record.path('run.log')}") from error
 
 
-def said(error: Exception) -> str:
+def advice(record: Record) -> str | None:
+    """What was probably meant, where a batch of another size keeps the rate and the decays of the recipe's."""
+    train, given = record.config.train, " ".join(record.identity.variant)
+    recipe = record.identity.defaults.get("train", {})
+    if "train.batch=" not in given or "train.lr=" in given or recipe.get("batch") in (None, train.batch):
+        return None
+    share = train.batch / recipe["batch"]
+    rest = [
+        f"train.{name}={getattr(train, name) ** share:.6g}"
+        for name in ("ema_decay", "bn_decay")
+        if getattr(train, name)
+    ]
+    return (
+        f"train.batch={train.batch} keeps what the recipe has for steps of {recipe['batch']} images; "
+        f"in proportion it would be train.lr={train.lr * share:.6g} {' '.join(rest)}"
+    )
+
+
+def said(error: Exception, record: Record) -> str:
     """An error in one line."""
     if isinstance(error, Diverged):
         return str(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        half = max(1, record.config.train.micro_batch // 2)
+        return (
+            f"train.micro_batch={record.config.train.micro_batch} does not fit the GPU's memory: try "
+            f"train.micro_batch={half} (batch norm then sees {half} images together, so it is another run)"
+        )
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -339,7 +339,6 @@ def test_categories_of_one_name_are_told_apart(tmp_path: Path) -> None:
     [
         (["table2=conv_full", "scale=cifar10"], r"data\.reader=torch/cifar10 has no boxes"),
         (["table1=full_50", "scale=coco"], r"data\.reader=coco has boxes, and task=classification"),
-        (["table1=full_50", "backbone.weights=x"], r"only task=detection starts from the weights"),
         (["table2=conv_full", "train.mixup=0.1"], r"train\.mixup=0\.1: detection has none"),
         (["table2=conv_full", "detector.channels=4"], r"leaves 1 channels: .*set detector\.channels=8 or more"),
         (["table2=conv_full", "detector.anchor=inf"], r"detector\.anchor=inf: expected a factor from 0\.1 to 100"),
@@ -445,16 +444,16 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
     config = row("conv_full", *TINY, f"output={tmp_path}", "backbone.weights=table1/full_26")
     plain = row("conv_full", *TINY)
     assert Record(config, PLAIN).key != Record(plain, PLAIN).key
-    from sasa.train.pretrained import load_backbone
+    from sasa.train.pretrained import load_weights
 
     model = detector(config)
-    load_backbone(model, config)
+    load_weights(model, config)
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    weights = state["average"] or state["model"]
+    weights = state["model_ema"] or state["model"]
     assert all(torch.equal(value, weights[name]) for name, value in model.backbone.body.state_dict().items())
     other = row("conv_baseline", *TINY, f"output={tmp_path}", f'backbone.weights="{folder}"')
     with pytest.raises(InputError, match=r"is of another network \(layers\.groups: .*\)\. Give the weights of this"):
-        load_backbone(detector(other), other)
+        load_weights(detector(other), other)
 
     # Another row of the same configuration has no checkpoint of its own.
     same = job.run(Record(source, Identity("table7", "own", (), "test")), Console(quiet=True))[1]
@@ -473,22 +472,22 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
 def test_a_baseline_starts_from_torchvisions_file(tmp_path: Path) -> None:
     from torchvision.models import resnet50
 
-    from sasa.train.pretrained import load_backbone
+    from sasa.train.pretrained import load_weights
 
     torch.manual_seed(0)
     weights = resnet50().state_dict()
     torch.save(weights, tmp_path / "resnet50.pth")
     config = row("conv_baseline", "scale.width=1", f"backbone.weights={tmp_path / 'resnet50.pth'}")
     model = detector(config)
-    load_backbone(model, config)
+    load_weights(model, config)
     assert torch.equal(model.backbone.body.stem.conv1.weight, weights["conv1.weight"])
     narrow = replace(config, scale=replace(config.scale, width=0.25))
     with pytest.raises(InputError, match=r"\d+ of its weights do not fit, such as layer1.*backbone\.weights=null"):
-        load_backbone(detector(narrow), narrow)
+        load_weights(detector(narrow), narrow)
     (tmp_path / "text.pth").write_text("no weights")
     text = replace(config, backbone=replace(config.backbone, weights=str(tmp_path / "text.pth")))
     with pytest.raises(InputError, match=r"text\.pth cannot be read as weights"):
-        load_backbone(model, text)
+        load_weights(model, text)
     gone = replace(config, backbone=replace(config.backbone, weights="table1/gone"))
     with pytest.raises(InputError, match=r"backbone\.weights=table1/gone: there is no such file and no run"):
         Record(gone, PLAIN)

@@ -167,7 +167,7 @@ def test_the_averaged_weights_are_evaluated_and_the_raw_ones_trained(tmp_path: P
     trainer, state = trained(config)
     batches = list(eval_loader(trainer.splits.validation, config.data, batch=8, device="cpu"))
     found = {}
-    for name in ("model", "average"):
+    for name in ("model", "model_ema"):
         network = classifier(config)
         network.load_state_dict(state[name])
         network.eval()
@@ -175,9 +175,9 @@ def test_the_averaged_weights_are_evaluated_and_the_raw_ones_trained(tmp_path: P
             total = sum(F.cross_entropy(network(images), labels, reduction="sum") for images, labels in batches)
         found[name] = float(total) / len(trainer.splits.validation)
     last = trainer.progress.history[-1]
-    assert last["loss"] == pytest.approx(found["average"], rel=1e-4)
+    assert last["loss"] == pytest.approx(found["model_ema"], rel=1e-4)
     assert last["raw_loss"] == pytest.approx(found["model"], rel=1e-4)
-    assert abs(found["average"] - found["model"]) > 1e-3 * found["model"]
+    assert abs(found["model_ema"] - found["model"]) > 1e-3 * found["model"]
 
 
 def test_the_average_starts_as_a_plain_mean_and_leaves_running_statistics_alone(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def whole(recipe: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def assert_alike(folder: Path, whole: Path) -> None:
     """Weights, average, optimizer, metrics and result are the same bits."""
     mine, theirs = (torch.load(path / "checkpoint.pt", weights_only=True) for path in (folder, whole))
-    for part in ("model", "average"):
+    for part in ("model", "model_ema"):
         assert mine[part].keys() == theirs[part].keys()
         for name, value in mine[part].items():
             assert torch.equal(value, theirs[part][name]), f"{part} {name}"

@@ -12,7 +12,8 @@ from sasa.errors import check
 class Backbone:
     """ResNet of Section 4.1: depth 26, 38 or 50; width multiplies the base width of all layers.
 
-    weights, for detection: where they come from, a finished classification run or torchvision's file; null for nowhere.
+    weights say where it starts: a finished classification run, table1 (the run there of this very backbone), or
+    torchvision's or timm's file; null for nowhere.
     """
 
     depth: int = MISSING

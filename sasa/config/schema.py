@@ -84,10 +84,6 @@ class Config:
                 "data.reader=coco has boxes, and task=classification needs classes of images: "
                 "add task=detection, or choose other data",
             )
-            check(
-                self.backbone.weights is None,
-                f"backbone.weights={self.backbone.weights}: only task=detection starts from the weights of another run",
-            )
             return
         check(
             reader in ("shapes", "coco"),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sasa.config.choices import TaskKind
 from sasa.config.data import Data
 from sasa.config.schema import Config
 from sasa.records.weights import find_weights, fingerprint
@@ -25,8 +24,7 @@ class Contents:
 
 def contents(config: Config) -> Contents:
     """What a configuration reads; InputError where its weights are not there."""
-    detection = config.task.kind is TaskKind.detection
-    weights = fingerprint(find_weights(config)) if detection and config.backbone.weights is not None else ""
+    weights = fingerprint(find_weights(config)) if config.backbone.weights is not None else ""
     return Contents("" if published(config.data) else own_images(config.data), weights)
 
 

@@ -1,19 +1,26 @@
-"""Where a detector's backbone starts: a finished classification run of ours, or torchvision's file of weights."""
+"""Where a backbone starts: a finished classification run of ours, or a file of weights."""
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
+from sasa.config.identity import AXES, axes_of, rows_like
 from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.records.files import read_json
+
+OWN = "table1"
 
 
 def find_weights(config: Config) -> Path:
     """The file that backbone.weights names: itself, or the checkpoint of a run's folder, here or below outputs/.
 
     A row's folder, such as table1/full_50, stands for the one run in it; InputError names them where there are several.
+    table1 alone stands for its row with this very backbone.
     """
     given = str(config.backbone.weights)
+    if given == OWN:
+        given = f"{OWN}/{own_row(config)}"
     places = [Path(path).expanduser().absolute() for path in (given, Path(config.output) / given)]
     for place in places:
         if place.is_file():
@@ -31,6 +38,18 @@ def find_weights(config: Config) -> Path:
         f"backbone.weights={given}: there is no such file and no run there or in {places[1]}: give a finished "
         "classification run (train one, as in python run.py table1=full_50), torchvision's file of weights, or null"
     )
+
+
+def own_row(config: Config) -> str:
+    """The row of Table 1 that has a configuration's backbone; InputError where none has."""
+    plain = asdict(config)
+    axes = axes_of(task="classification") | {axis: plain[axis] for axis in AXES if axis != "task"}
+    rows = [row for table, row in rows_like(axes) if table == OWN]
+    if not rows:
+        raise InputError(
+            f"backbone.weights={OWN}: no row of it has this backbone: name a run, a file of weights, or null"
+        )
+    return rows[0]
 
 
 def finished(folder: Path) -> Path:

@@ -219,7 +219,7 @@ class Trainer:
         state = {
             "key": self.record.key,
             "model": self.model.state_dict(),
-            "average": self.average.module.state_dict() if self.average else None,
+            "model_ema": self.average.module.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "meter": self.meter.sums,
             "progress": asdict(self.progress),
@@ -231,7 +231,7 @@ class Trainer:
         """Go on from a checkpoint."""
         self.model.load_state_dict(state["model"])
         if self.average:
-            self.average.module.load_state_dict(state["average"])
+            self.average.module.load_state_dict(state["model_ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.meter.sums.copy_(state["meter"])
         self.progress = Progress(**state["progress"])

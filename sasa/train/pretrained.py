@@ -1,13 +1,16 @@
-"""Weights of a finished run, or of torchvision's file, for the backbone of a detector."""
+"""Weights of a finished run, or of a file of torchvision's or timm's, to start from."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from sasa.config.choices import TaskKind
 from sasa.config.identity import differences, network
 from sasa.config.schema import Config
 from sasa.errors import InputError
@@ -17,22 +20,25 @@ from sasa.records.weights import find_weights
 from sasa.train import checkpoint
 
 
-def load_backbone(detector: nn.Module, config: Config) -> str:
-    """Load what backbone.weights names into the stem and the layer groups of a detector; returns the file's name.
+def load_weights(model: nn.Module, config: Config) -> str:
+    """Load what backbone.weights names into a network, or into a detector's backbone; returns the file's name.
 
-    InputError where it is of another network.
+    A classifier of other classes starts anew. InputError where the file is of another network.
     """
-    body = detector.get_submodule("backbone.body")
     path = find_weights(config)
     if path.name == "checkpoint.pt":
         state = checkpoint.load(path)
         made_by = (read_json(path.with_name("config.json")) or {}).get("config") or {}
         check_network(made_by, config)
-        weights = state["average"] or state["model"]
+        weights = state["model_ema"] or state["model"]
     else:
         weights = from_torchvision(read_file(path))
-    wanted = body.state_dict()
-    given = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    detection = config.task.kind is TaskKind.detection
+    body = model.get_submodule("backbone.body") if detection else model
+    fresh = () if detection else tuple(name for name in ("fc.weight", "fc.bias") if differs(weights, body, name))
+    wanted = {name: value for name, value in body.state_dict().items() if name not in fresh}
+    left = fresh or (("fc.weight", "fc.bias") if detection else ())
+    given = {name: value for name, value in weights.items() if name not in left}
     wrong = [name for name in sorted({*wanted, *given}) if shape(wanted, name) != shape(given, name)]
     if wrong:
         name = wrong[0]
@@ -41,7 +47,7 @@ def load_backbone(detector: nn.Module, config: Config) -> str:
             f"such as {name}, which is {shape(given, name)} there and {shape(wanted, name)} here. Give the weights of "
             "this backbone, choose the row that they are of, or set backbone.weights=null"
         )
-    body.load_state_dict(given)
+    body.load_state_dict(given, strict=False)
     return str(path)
 
 
@@ -59,20 +65,26 @@ def check_network(made_by: Mapping[str, Any], config: Config) -> None:
         )
 
 
-def read_file(path: Any) -> dict[str, Tensor]:
-    """The tensors of a file such as torchvision's resnet50-*.pth."""
+def read_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file such as torchvision's resnet50-*.pth or timm's model.safetensors."""
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        safe = path.suffix == ".safetensors"
+        weights = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is none
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"backbone.weights={path} cannot be read as weights ({reason}): give torchvision's file"
+            f"backbone.weights={path} cannot be read as weights ({reason}): give torchvision's or timm's file"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(
             f"backbone.weights={path} holds no tensors by name: give torchvision's file, or a finished run"
         )
     return weights
+
+
+def differs(weights: Mapping[str, Tensor], body: nn.Module, name: str) -> bool:
+    """Whether a weight has another shape there than in the network."""
+    return shape(weights, name) != shape(body.state_dict(), name)
 
 
 def shape(weights: Mapping[str, Tensor], name: str) -> str:

@@ -32,7 +32,7 @@ from sasa.train.classification import Classification
 from sasa.train.detection import Detection
 from sasa.train.device import taken_device
 from sasa.train.loop import Trainer, seed_everything
-from sasa.train.pretrained import load_backbone
+from sasa.train.pretrained import load_weights
 from sasa.train.track import Tracker, open_tracker
 
 
@@ -55,7 +55,7 @@ def train_on(
     model = network(config)
     set_bn_decay(model, config.train.bn_decay)
     if config.backbone.weights is not None:
-        record.log(f"backbone from {load_backbone(model, config)}")
+        record.log(f"starting from {load_weights(model, config)}")
     task = Detection(config, data) if detection else Classification(config, data)
     trainer = Trainer(model, task, config, device, record)
     state = last_checkpoint(record, data, device)
