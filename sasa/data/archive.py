@@ -52,7 +52,7 @@ def tar(root: Path, split: str, view: View) -> Members:
             f"{path} is missing: data.reader=tar expects one file a split, and data.root has {listing(root)}; "
             "correct data.root, data.train_split or data.test_split"
         )
-    from timm.data import create_dataset
+    from timm.data import create_dataset  # timm takes seconds to import
 
     try:
         reader = create_dataset("", root=str(path)).reader
@@ -90,7 +90,7 @@ def webdataset(root: Path, split: str, view: View, classes: int) -> Members:
 
 def shards(root: Path, split: str) -> list[Path]:
     """Files of a split, resolved by timm's ReaderWds."""
-    from timm.data.readers import create_reader
+    from timm.data.readers import create_reader  # timm takes seconds to import
 
     try:
         reader: Any = create_reader("wds/", root=str(root), split=split)

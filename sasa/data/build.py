@@ -77,7 +77,7 @@ def open_source(data: Data, part: str, boxes: bool) -> Source:
     """The images to train on, or those to test."""
     split = data.train_split if part == "train" else data.test_split
     if data.reader == "coco":
-        from sasa.data.coco import open_coco
+        from sasa.data.coco import open_coco  # torchvision takes a second to import
 
         return open_coco(data, split, f"{part}_annotations")
     if data.reader == "shapes":

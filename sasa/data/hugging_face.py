@@ -29,7 +29,7 @@ class Table(Pictures):
 def hugging_face(data: Data, name: str, split: str, view: View) -> Table:
     """The set `name`; data.root is its cache (null: the usual one). Columns are found by their types."""
     try:
-        import datasets
+        import datasets  # an optional package
     except ImportError as error:
         raise InputError(f"data.reader={data.reader} needs a package that is missing: pip install datasets") from error
     root = str(Path(data.root).expanduser()) if data.root else None
@@ -47,7 +47,7 @@ def hugging_face(data: Data, name: str, split: str, view: View) -> Table:
 
 def load(datasets: Any, data: Data, name: str, split: str, root: str | None) -> Any:
     """datasets.load_dataset, which may use the network only if data.download allows it."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants  # comes with datasets
 
     before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
     if not data.download:

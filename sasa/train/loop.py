@@ -128,7 +128,7 @@ class Trainer:
             progress.batches = loader.position
             progress.skipped = sorted({*progress.skipped, *loader.skipped})
             if line := self.steps_done % train.log_steps == 0 or progress.step == self.steps_per_epoch:
-                self.check_losses()
+                self.check_losses()  # waits for the device, whose work belongs into the seconds
             progress.seconds += time.monotonic() - started
             if line:
                 speed = (progress.images - images) / (progress.seconds - seconds)
