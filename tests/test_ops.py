@@ -173,6 +173,7 @@ def test_the_operation_passes_opcheck(backend: str) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tiled", "auto"])
 def test_torch_compile_finds_no_graph_break(backend: str) -> None:
     case = Case(2, 9, 8, 2, 8, 5)

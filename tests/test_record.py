@@ -1,6 +1,7 @@
 """Keys and folders of runs: what they depend on, and what not."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from sasa.report.paper import PLAIN, TWINS
 compose.register()
 
 
+@cache
 def key(*overrides: str) -> str:
     return key_of(compose.compose_row(overrides))
 
