@@ -13,6 +13,8 @@ from PIL import Image
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one on each core
 ROOT = Path(__file__).resolve().parents[1]
+CPU_MINUTES = {"": 9, "not slow": 3}  # by the value of -m
+LONGEST = 2  # minutes of the clock that one test takes
 TINY = (
     "backbone=resnet26",
     "data.size=32",
@@ -25,6 +27,18 @@ TINY = (
     "train.log_steps=2",
     "tracker=none",
 )
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """How long the whole suite or its quick part takes here: CPU time as measured on a Xeon of 2.6 GHz, over the cores."""
+    minutes = CPU_MINUTES.get(config.option.markexpr)
+    if minutes is None or config.option.keyword or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return []
+    cores = len(os.sched_getaffinity(0))
+    expected = max(LONGEST, round(minutes / cores))
+    return [
+        f"expected: about {expected} minutes ({minutes} of CPU on {cores} cores), more with other programs beside it"
+    ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -157,27 +157,37 @@ def test_damaged_records_of_a_finished_run_are_mended(trained: tuple[Path, Ended
     assert (folder / "config.json").exists()
     assert not list(folder.glob(".*"))
 
-    for name, content in (("config.json", '{"key": "12'), ("result.json", ""), ("checkpoint.pt", "torn")):
-        (folder / name).write_text(content)
-    refused(call(*command), f"{folder / 'checkpoint.pt'} is not a checkpoint that can be read", "Remove it")
-    assert json.loads((folder / "result.json").read_text())["status"] == "failed"
-
-    (folder / "config.json").write_text(json.dumps({"key": "0", "config": {"train": {"lr": 0.1}}}))
-    refused(call(*command), f"{folder} holds a run of another configuration", "train.lr: 0.1, now 0.003", "output=")
-    (folder / "config.json").unlink()
-    (folder / "result.json").write_text(json.dumps({**whole, "key": "0"}))
-    refused(call(*command), "holds a run of another configuration")
-
 
 @pytest.mark.slow
-def test_a_checkpoint_of_another_configuration_is_refused(trained: tuple[Path, Ended], tmp_path: Path) -> None:
+def test_records_that_are_torn_or_of_another_run_are_refused_row_by_row(
+    trained: tuple[Path, Ended], tmp_path: Path
+) -> None:
     output = shutil.copytree(trained[0], tmp_path / "out")
-    folder = only(output).parent
-    other = Path(str(folder).replace("seed=0", "seed=1"))
-    other.mkdir()
-    shutil.copy(folder / "checkpoint.pt", other)
-    ended = call("table1=conv_stem_26", *TINY[1:], f"output={output}", "seed=1")
-    refused(ended, f"{other / 'checkpoint.pt'} is of another configuration. Remove it")
+    whole = only(output).parent
+    torn, config, result, checkpoint = (
+        shutil.copytree(whole, str(whole).replace("seed=0", f"seed={seed}")) for seed in (1, 2, 3, 4)
+    )
+    for name, content in (("config.json", '{"key": "12'), ("result.json", ""), ("checkpoint.pt", "torn")):
+        Path(torn, name).write_text(content)
+    Path(config, "config.json").write_text(json.dumps({"key": "0", "config": {"train": {"lr": 0.1}}}))
+    Path(result, "config.json").unlink()
+    for name in ("config.json", "result.json"):
+        Path(checkpoint, name).unlink()
+    ended = call("-m", "table1=conv_stem_26", *TINY[1:], f"output={output}", "seed=1,2,3,4")
+    assert ended.code == 1
+    assert "Traceback" not in ended.text
+    for line, expected in zip(
+        ended.err.splitlines()[-4:],
+        (
+            (f"failed  seed=1: {torn}/checkpoint.pt is not a checkpoint that can be read", "Remove it"),
+            (f"failed  seed=2: {config} holds a run of another configuration", "train.lr: 0.1, now 0.003", "output="),
+            (f"failed  seed=3: {result} holds a run of another configuration",),
+            (f"failed  seed=4: {checkpoint}/checkpoint.pt is of another configuration. Remove it",),
+        ),
+        strict=True,
+    ):
+        assert all(text in line for text in expected), line
+    assert json.loads(Path(torn, "result.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.slow
@@ -259,10 +269,12 @@ def test_a_second_process_on_the_same_run_is_told_who_holds_it(tmp_path: Path) -
     while not list(tmp_path.glob("**/result.json")):
         assert first.poll() is None, end(first).text
         time.sleep(0.02)
+    first.send_signal(signal.SIGSTOP)  # it holds the run for as long as the others take
     expected = f"is being trained by process {first.pid} on {socket.gethostname()} since 2"
     refused(call(*command), f"table5=none {expected}", "Wait for it, or stop it first")
     # the same network by another name is the same run
     refused(call("position=none", "table3=attention", *command[1:]), f"table3=attention {expected}")
+    first.send_signal(signal.SIGCONT)
     ended = end(first)
     assert ended.code == 0, ended.text
     assert json.loads(only(tmp_path).read_text())["status"] == "finished"

@@ -31,6 +31,8 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync")  # fmt: skip
 DRAWN = "figure.chart .plot svg.marks"
 TIP = "#tip"
+WAIT = 120_000  # milliseconds: on a busy machine half a minute was not enough
+expect.set_options(timeout=WAIT)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(browser: Any) -> Iterator[Any]:
     """A page that fails its test for an error on the console, a dialog, or a request that leaves this machine."""
     opened = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
-    opened.set_default_navigation_timeout(120_000)  # milliseconds: on a busy machine half a minute was not enough
+    opened.set_default_timeout(WAIT)
     errors: list[str] = []
     opened.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
@@ -287,10 +289,10 @@ def test_browse_moves_while_a_run_goes_on(page: Any, served: tuple[Path, str, An
             file.write(
                 json.dumps({"split": "train", "epoch": step // 60 + 1, "step": step, "loss": 1.1, "top1": 30.0}) + "\n"
             )
-    expect(share).to_have_text("50 % of 8 epochs", timeout=5000)
+    expect(share).to_have_text("50 % of 8 epochs")
     assert page.locator("#method").get_attribute("open") is not None  # what was open stays open
     add_run(output, "table4", "k3", top1=45.6)
-    expect(page.locator("#table4 tbody")).to_contain_text("45.6", timeout=5000)
+    expect(page.locator("#table4 tbody")).to_contain_text("45.6")
     expect(chart.locator(".mark-line path")).not_to_have_attribute("d", before)
     assert chart.locator("svg.marks").evaluate("drawn => drawn.same")  # new points in the same drawing
     expect(page.locator(DRAWN)).to_have_count(page.locator("figure.chart").count())
@@ -302,7 +304,7 @@ def test_browse_keeps_a_comparison_fresh(page: Any, served: tuple[Path, str, Any
     page.wait_for_selector("#side tbody tr")
     page.wait_for_timeout(1000)
     add_run(output, "table4", "k3", top1=45.6)
-    expect(page.locator("#side")).to_contain_text("45.60", timeout=5000)
+    expect(page.locator("#side")).to_contain_text("45.60")
     assert page.locator("#all-runs input").first.is_checked()
 
 
@@ -337,7 +339,7 @@ def test_browse_stops_cleanly(served: tuple[Path, str, Any], number: int) -> Non
     _, url, program = served
     urllib.request.urlopen(url).read()
     program.send_signal(number)
-    printed, complaints = program.communicate(timeout=5)
+    printed, complaints = program.communicate(timeout=60)
     assert (program.returncode, printed.strip(), complaints) == (0, "stopped", "")
 
 
@@ -353,6 +355,6 @@ def test_browse_on_a_taken_port(served: tuple[Path, str, Any]) -> None:
         "--port",
         url.rsplit(":", 1)[1].strip("/"),
     ]
-    answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+    answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert answer.returncode == 2
     assert "is taken" in answer.stderr

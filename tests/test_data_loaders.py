@@ -252,7 +252,7 @@ def test_a_run_on_generated_images() -> None:
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         start_new_session=True,
         check=False,
     )

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from sasa.records.folder import Busy, Record
 compose.register()
 
 
+@cache
 def key(*overrides: str) -> str:
     return key_of(compose.compose_row(overrides))
 

@@ -110,7 +110,7 @@ def test_killed_again_and_again_with_a_checkpoint_after_each_step(
     print(f"seed {seed}")
     chance = random.Random(seed)
     command = [*recipe, f"output={tmp_path}", "train.checkpoint_minutes=0"]
-    for workers in (0, 2, 0):
+    for workers in (0, 2):
         process = start(*command, f"data.workers={workers}")
         count, wanted = writes(tmp_path), chance.randint(1, 5)  # the next step is under way, or a write of its state
         killed = stop(process, signal.SIGKILL, lambda n=wanted, c=count: c() >= n, chance.uniform(0, 0.1))
@@ -157,7 +157,7 @@ def torch_progress(path: Path) -> int:
     return torch.load(path, weights_only=True)["progress"]["epoch"]
 
 
-def test_asked_to_stop_it_leaves_a_checkpoint_and_says_how_to_go_on(
+def test_asked_to_stop_it_leaves_a_checkpoint_that_a_run_of_another_table_takes_up(
     recipe: list[str], whole: Path, tmp_path: Path
 ) -> None:
     command = [*recipe, f"output={tmp_path}", "train.checkpoint_minutes=1000"]
@@ -171,15 +171,7 @@ def test_asked_to_stop_it_leaves_a_checkpoint_and_says_how_to_go_on(
         assert (result["status"], result["reason"]) == ("interrupted", "stopped by the user")
         state = torch.load(only(tmp_path, "**/checkpoint.pt"), weights_only=True)
         assert len(state["progress"]["history"]) == lines(tmp_path)
-    ended = call(*command, "data.workers=1")
-    assert ended.code == 0, ended.text
-    assert_alike(only(tmp_path).parent, whole)
-
-
-def test_a_run_of_another_table_takes_up_the_checkpoint(recipe: list[str], whole: Path, tmp_path: Path) -> None:
-    command = [*recipe, f"output={tmp_path}"]
-    stop(start(*command), signal.SIGTERM, lambda: lines(tmp_path) >= 3)
-    ended = call("layers=conv12", *command[1:])
+    ended = call("layers=conv12", *command[1:], "data.workers=1")
     assert ended.code == 0, ended.text
     assert "going on from step" in ended.out
     assert_alike(only(tmp_path, "run/**/result.json").parent, whole)

@@ -65,9 +65,9 @@ def key_of(config: Config, images: str = "", weights: str = "") -> str:
             del plain[group][field]
     for group in ("data", "train"):
         del plain[group]["name"]
-    if config.task.kind is TaskKind.classification:  # what only detection reads
-        for field in ("train_annotations", "test_annotations", "jitter"):
-            del plain["data"][field]
+    of_detection = ("train_annotations", "test_annotations", "jitter")
+    for field in ("area",) if config.task.kind is TaskKind.detection else of_detection:  # what only the other task reads
+        del plain["data"][field]
     read = {"images": images, "weights": weights}
     parts = [SEMANTICS, network(plain), plain["data"], plain["train"], plain["seed"], read]
     return hashed(json.dumps(parts, sort_keys=True))
