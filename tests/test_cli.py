@@ -115,6 +115,8 @@ def test_a_run_says_what_came_out_and_is_not_trained_again(trained: tuple[Path, 
         "config.json",
         "run.log",
         "checkpoint.pt",
+        "weights.safetensors",
+        "best.safetensors",
     }
     before = {path: path.stat().st_mtime_ns for path in only(output).parent.iterdir()}
     again = call("table1=conv_stem_26", *TINY[1:], f"output={output}", options=["-X", "importtime"])

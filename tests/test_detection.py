@@ -29,7 +29,7 @@ from sasa.data.samples import Samples
 from sasa.errors import InputError
 from sasa.models.build import detector
 from sasa.records.folder import Record
-from sasa.records.weights import find_weights
+from sasa.records.weights import weights_of
 from sasa.report.paper import TABLES
 from sasa.train.average_precision import average_precision
 from sasa.train.detection import Detection
@@ -458,14 +458,13 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
     same = job.run(Record(source, Identity("table7", "own", (), "test")), Console(quiet=True))[1]
     assert not (same / "checkpoint.pt").exists()
     assert (
-        find_weights(replace(config, backbone=replace(config.backbone, weights="table7/own")))
-        == folder / "checkpoint.pt"
+        weights_of(replace(config, backbone=replace(config.backbone, weights="table7/own"))) == folder / "checkpoint.pt"
     )
     result = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
     for given in (str(folder), str(folder / "checkpoint.pt"), "table1/full_26"):
         with pytest.raises(InputError, match=r"is not finished \(interrupted\)"):
-            find_weights(replace(config, backbone=replace(config.backbone, weights=given)))
+            weights_of(replace(config, backbone=replace(config.backbone, weights=given)))
 
 
 def test_a_baseline_starts_from_torchvisions_file(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sasa.config import CONF, EXPERIMENTS
+from sasa.config.data import Data
 from sasa.config.identity import AXES, Identity, axes_of, is_machine, rows_like
 from sasa.config.schema import Config
 from sasa.errors import InputError, nearest
@@ -115,7 +116,7 @@ def groups() -> list[str]:
     return tables() + sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 
 
-def checked(cfg: DictConfig | dict[str, Any]) -> Config:
+def checked(cfg: Any) -> Config:
     """The composed configuration as plain, checked dataclasses; InputError where it cannot be one."""
     try:
         plain = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)
@@ -133,6 +134,18 @@ def compose_row(overrides: Sequence[str]) -> Config:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return checked(hydra_compose("config", list(overrides)))
+
+
+def other_data(config: Config, overrides: Sequence[str]) -> Data:
+    """The images of a configuration after overrides of its data, such as ["data=folder", "data.root=/v2"]."""
+    check_overrides(overrides, sweep=False)
+    wrong = [line for line in overrides if not line.startswith(("data=", "data."))]
+    if wrong:
+        raise InputError(f"{wrong[0]}: only data and its fields can be given, such as data.root=/images data.size=288")
+    groups = [line for line in overrides if line.startswith("data=")]
+    data = compose_row([f"task={config.task.kind}", *groups]).data if groups else config.data
+    fields = OmegaConf.from_dotlist([line for line in overrides if line not in groups])
+    return checked(OmegaConf.merge(asdict(config), {"data": asdict(data)}, fields)).data
 
 
 @cache

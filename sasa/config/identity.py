@@ -19,7 +19,7 @@ SEMANTICS = 2  # raise it when a change of the code changes the numbers of a con
 AXES = ("task", "backbone", "layers", "extent", "position", "logits", "stem", "detector")
 # Settings of the machine, which cannot change a run's numbers.
 MACHINE = ("device", "output", "kernel", "tracker", "data.root", "data.workers", "data.download",
-           "train.checkpoint_minutes")  # fmt: skip
+           "train.checkpoint_minutes", "train.keep_epochs")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def key_of(config: Config, images: str = "", weights: str = "") -> str:
     for group in ("data", "train"):
         del plain[group]["name"]
     of_detection = ("train_annotations", "test_annotations", "jitter")
-    for field in ("area",) if config.task.kind is TaskKind.detection else of_detection:  # what only the other task reads
+    for field in (
+        ("area",) if config.task.kind is TaskKind.detection else of_detection
+    ):  # what only the other task reads
         del plain["data"][field]
     read = {"images": images, "weights": weights}
     parts = [SEMANTICS, network(plain), plain["data"], plain["train"], plain["seed"], read]

@@ -23,7 +23,7 @@ class Train:
     warmup_epochs: float = MISSING
     label_smoothing: float = MISSING
     ema_decay: float = MISSING  # 0 evaluates the trained weights themselves
-    bn_decay: float = MISSING  # running = bn_decay * running + (1 - bn_decay) * batch
+    bn_decay: float = MISSING  # a step: running = bn_decay * running + (1 - bn_decay) * mean over micro-batches
     mixup: float = MISSING
     cutmix: float = MISSING
     amp: bool = MISSING  # bfloat16 autocast
@@ -31,6 +31,7 @@ class Train:
     channels_last: bool = MISSING
     log_steps: int = MISSING
     checkpoint_minutes: float = MISSING
+    keep_epochs: int = MISSING  # the weights of every n-th epoch are kept; 0: of the best and the last alone
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "micro_batch", "log_steps"):
@@ -40,6 +41,7 @@ class Train:
             f"train.micro_batch={self.micro_batch} does not divide train.batch={self.batch}: "
             f"try train.micro_batch={max(n for n in range(1, self.micro_batch + 1) if self.batch % n == 0)}",
         )
+        check(self.keep_epochs >= 0, f"train.keep_epochs={self.keep_epochs}: expected 0 or more")
         check(0 < self.lr < inf, f"train.lr={self.lr}: expected a learning rate above 0")
         for name in ("momentum", "ema_decay", "bn_decay", "label_smoothing"):
             check(0 <= getattr(self, name) < 1, f"train.{name}={getattr(self, name)}: expected a number in [0, 1)")

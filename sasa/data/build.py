@@ -50,6 +50,13 @@ def splits(data: Data, boxes: bool = False) -> Splits:
     )
 
 
+def open_test(data: Data, boxes: bool = False) -> Samples:
+    """The test images alone, as `splits` opens them; InputError where they do not have the configuration's classes."""
+    test = open_source(data, "test", boxes)
+    check_classes(data, test, test)
+    return samples(data, test, choose(len(test), data.test_images, "test_images"))
+
+
 def train_loader(
     splits: Splits,
     data: Data,

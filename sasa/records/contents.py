@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sasa.config.data import Data
 from sasa.config.schema import Config
-from sasa.records.weights import find_weights, fingerprint
+from sasa.records.weights import fingerprint, weights_of
 
 COCO_2017 = ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
 BY_READER = ("shapes", "torch/", "hfds/", "hfids/", "tfds/")  # readers whose name says which images they read
@@ -24,7 +24,7 @@ class Contents:
 
 def contents(config: Config) -> Contents:
     """What a configuration reads; InputError where its weights are not there."""
-    weights = fingerprint(find_weights(config)) if config.backbone.weights is not None else ""
+    weights = fingerprint(weights_of(config)) if config.backbone.weights is not None else ""
     return Contents("" if published(config.data) else own_images(config.data), weights)
 
 

@@ -12,16 +12,20 @@ from sasa.records.files import read_json
 OWN = "table1"
 
 
-def find_weights(config: Config) -> Path:
-    """The file that backbone.weights names: itself, or the checkpoint of a run's folder, here or below outputs/.
-
-    A row's folder, such as table1/full_50, stands for the one run in it; InputError names them where there are several.
-    table1 alone stands for its row with this very backbone.
-    """
+def weights_of(config: Config) -> Path:
+    """The file that backbone.weights names; table1 alone stands for its row with this very backbone."""
     given = str(config.backbone.weights)
     if given == OWN:
         given = f"{OWN}/{own_row(config)}"
-    places = [Path(path).expanduser().absolute() for path in (given, Path(config.output) / given)]
+    return find_weights(given, config.output, "backbone.weights=")
+
+
+def find_weights(given: str, output: str, of: str = "") -> Path:
+    """A file of weights, or the checkpoint of a run's folder, here or below `output`; `of` begins a message.
+
+    A row's folder, such as table1/full_50, stands for the one run in it; InputError names them where there are several.
+    """
+    places = [Path(path).expanduser().absolute() for path in (given, Path(output) / given)]
     for place in places:
         if place.is_file():
             ours = place.name == "checkpoint.pt" and (place.parent / "result.json").is_file()
@@ -32,11 +36,11 @@ def find_weights(config: Config) -> Path:
     if len(found) == 1:
         return finished(found[0])
     if found:
-        names = " or ".join(f"'backbone.weights=\"{folder}\"'" for folder in found[:3])
-        raise InputError(f"backbone.weights={given} has {len(found)} runs: name one of them, as in {names}")
+        names = " or ".join(f"'{of}\"{folder}\"'" if of else f"'{folder}'" for folder in found[:3])
+        raise InputError(f"{of}{given} has {len(found)} runs: name one of them, as in {names}")
     raise InputError(
-        f"backbone.weights={given}: there is no such file and no run there or in {places[1]}: give a finished "
-        "classification run (train one, as in python run.py table1=full_50), torchvision's file of weights, or null"
+        f"{of}{given}: there is no such file and no run there or in {places[1]}: give a finished "
+        "run (train one, as in python run.py table1=full_50), or to start from a file of torchvision's or timm's"
     )
 
 
@@ -56,15 +60,13 @@ def finished(folder: Path) -> Path:
     """The checkpoint of a run that has come to its end, or of the run that it is the same as."""
     result = read_json(folder / "result.json") or {}
     if result.get("status") != "finished":
-        raise InputError(
-            f"backbone.weights: the run in {folder} is not finished ({result.get('status')}): finish it, or give another"
-        )
+        raise InputError(f"the run in {folder} is not finished ({result.get('status')}): finish it, or give another")
     same = result.get("same_as")
     places = [parent / same for parent in folder.parents] if same else [folder]
     path = next((place / "checkpoint.pt" for place in places if (place / "checkpoint.pt").is_file()), None)
     if path is None:
         raise InputError(
-            f"backbone.weights: the run in {folder} is finished, but {same or folder}/checkpoint.pt is gone: "
+            f"the run in {folder} is finished, but {same or folder}/checkpoint.pt is gone: "
             "train it again with another output=, or give another"
         )
     return path

@@ -5,7 +5,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from torch import nn
 
 from sasa.errors import InputError
 from sasa.records.files import write_atomically
@@ -16,6 +18,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a network's weights as safetensors, which timm and others read."""
+    write_atomically(
+        path, safetensors.torch.save({name: value.contiguous() for name, value in model.state_dict().items()})
+    )
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Classification:
     """Cross-entropy, top-1 and top-5."""
 
     measures = ("loss", "top1", "top5")
+    result = "top1"  # by which one epoch is better than another
     draws_each_epoch = False  # detection does
 
     def __init__(self, config: Config, splits: Splits) -> None:

@@ -25,6 +25,7 @@ class Detection:
     """Focal loss and smooth L1, and COCO's average precision."""
 
     measures = ("loss", "class_loss", "box_loss")
+    result = "ap"  # by which one epoch is better than another
     draws_each_epoch = True
 
     def __init__(self, config: Config, splits: Splits) -> None:

@@ -103,6 +103,7 @@ class Trainer:
                 self.train_epoch(interrupt, display, tracker)
                 if len(self.splits.validation):
                     self.note_validation(self.validate(), display, tracker)
+                self.keep()
                 progress.epoch, progress.step, progress.batches = progress.epoch + 1, 0, 0
                 self.save()
                 interrupt.obey()
@@ -209,6 +210,15 @@ class Trainer:
     def epoch(self) -> str:
         """The epoch that is under way, for people."""
         return f"{self.progress.epoch + 1}/{self.config.train.epochs}"
+
+    def keep(self) -> None:
+        """The evaluated weights as safetensors: of every n-th epoch, and of the best one so far."""
+        epoch, every = self.progress.epoch + 1, self.config.train.keep_epochs
+        if every and epoch % every == 0:
+            checkpoint.save_weights(self.record.path(f"epoch_{epoch}.safetensors"), self.best)
+        found = [line[self.task.result] or 0.0 for line in self.progress.history if line["split"] == "validation"]
+        if found and found[-1] == max(found):
+            checkpoint.save_weights(self.record.path("best.safetensors"), self.best)
 
     def save(self) -> None:
         """Write the checkpoint, unless the loss or the weights have diverged since the last one."""

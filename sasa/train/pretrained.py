@@ -16,7 +16,7 @@ from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.models.resnet import from_torchvision
 from sasa.records.files import read_json
-from sasa.records.weights import find_weights
+from sasa.records.weights import weights_of
 from sasa.train import checkpoint
 
 
@@ -25,7 +25,7 @@ def load_weights(model: nn.Module, config: Config) -> str:
 
     A classifier of other classes starts anew. InputError where the file is of another network.
     """
-    path = find_weights(config)
+    path = weights_of(config)
     if path.name == "checkpoint.pt":
         state = checkpoint.load(path)
         made_by = (read_json(path.with_name("config.json")) or {}).get("config") or {}

@@ -134,6 +134,7 @@ def conclude(trainer: Trainer, record: Record) -> None:
     if not math.isfinite(test.get("loss", 0.0)):
         raise Diverged(f"the loss on the test images is {test['loss']}: try a lower train.lr")
     trainer.picture(trainer.splits.test)
+    checkpoint.save_weights(record.path("weights.safetensors"), trainer.best)
     last = next((line for line in reversed(progress.history) if line["split"] == "validation"), None)
     accuracy = ({"validation": {name: last[name] for name in test}} if last else {}) | {"test": test}
     record.write_result(
