@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from rich.console import Console
+from safetensors.torch import load_file
+from timm.models import load_checkpoint
 from torch import Tensor, nn
 
 from sasa.config import compose
@@ -178,6 +180,23 @@ def test_the_averaged_weights_are_evaluated_and_the_raw_ones_trained(tmp_path: P
     assert last["loss"] == pytest.approx(found["model_ema"], rel=1e-4)
     assert last["raw_loss"] == pytest.approx(found["model"], rel=1e-4)
     assert abs(found["model_ema"] - found["model"]) > 1e-3 * found["model"]
+
+
+def test_weights_are_kept_and_timm_takes_the_averages(tmp_path: Path) -> None:
+    trainer, state = trained(small(tmp_path, "train.ema_decay=0.9", "train.epochs=3", "train.keep_epochs=2"))
+    folder = trainer.record.folder
+    kept = {path.name: load_file(path) for path in folder.glob("*.safetensors")}
+    assert set(kept) == {"best.safetensors", "epoch_2.safetensors"}
+    top1 = [line["top1"] for line in trainer.progress.history if line["split"] == "validation"]
+    best = max(range(3), key=lambda epoch: (top1[epoch], epoch))  # of equal ones the last
+    same = {"epoch_2.safetensors": 1, "best.safetensors": best}
+    assert torch.equal(*(kept[name]["fc.weight"] for name in same)) == (best == 1)
+    if best == 2:
+        assert torch.equal(kept["best.safetensors"]["fc.weight"], state["model_ema"]["fc.weight"])
+    network = classifier(trainer.config)
+    load_checkpoint(network, str(folder / "checkpoint.pt"))
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, state["model_ema"][name]), name
 
 
 def test_the_average_starts_as_a_plain_mean_and_leaves_running_statistics_alone(tmp_path: Path) -> None:
