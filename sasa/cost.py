@@ -94,7 +94,7 @@ def kind(layer: nn.Module) -> str:
 
 def main() -> None:
     """Print every row's FLOPs and parameters beside the published ones; nothing is trained."""
-    from sasa.config import compose
+    from sasa.config import compose  # what a count of one network does not need
     from sasa.config.identity import at_paper_size
     from sasa.report.costs import costs_table
 

@@ -10,7 +10,7 @@ from sasa.config.identity import changed
 from sasa.cost import cost_and_layers
 from sasa.models.build import classifier
 from sasa.nn.attention import AttentionOptions, LocalAttention
-from sasa.train.attention_maps import UNIT, attention_maps, draw, weights
+from sasa.train.attention_maps import UNIT, attention_maps, draw, look
 
 
 @pytest.mark.parametrize("border", ["mask", "zero"])
@@ -29,12 +29,13 @@ def test_weights_give_the_layer_s_output(position: str, logits: str, border: str
 
     seen = x + sinusoids(7, 9, 6, like=x) if position == "absolute" else x
     values = neighbourhood(layer.value(seen.permute(0, 2, 3, 1)), 5).unflatten(-2, (2, 4))  # b h w heads d k*k
-    layer.float()
-    for row, column in ((0, 0), (3, 4), (6, 8), (1, 7)):
-        found = weights(layer, x.float(), row, column).double()
-        assert torch.allclose(found.sum((2, 3)), torch.ones(2, 2, dtype=torch.float64), atol=1e-5)
-        output = torch.einsum("bnk,bndk->bnd", found.flatten(2), values[:, row, column]).flatten(1)
-        assert torch.allclose(output, expected[:, :, row, column], atol=1e-4)
+    found = look("layer", layer, x)
+    assert found.pixels == [(3, 4), (1, 3), (4, 5)]  # of 7 x 9, at POINTS
+    assert torch.allclose(found.weights.sum((3, 4)), torch.ones(2, 3, 2, dtype=torch.float64))
+    for index, (row, column) in enumerate(found.pixels):
+        weights = found.weights[:, index].flatten(2)
+        output = torch.einsum("bnk,bndk->bnd", weights, values[:, row, column]).flatten(1)
+        assert torch.allclose(output, expected[:, :, row, column])
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TINY, Ended, call, end, environment, make_images, only, start
 
+from sasa.config.identity import SEMANTICS
+
 WIDTH = "scale.width=0.0625"  # a network of a few channels, where only what is around it matters
 
 
@@ -171,7 +173,9 @@ def test_records_that_are_torn_or_of_another_run_are_refused_row_by_row(
     )
     for name, content in (("config.json", '{"key": "12'), ("result.json", ""), ("checkpoint.pt", "torn")):
         Path(torn, name).write_text(content)
-    Path(config, "config.json").write_text(json.dumps({"key": "0", "config": {"train": {"lr": 0.1}}}))
+    Path(config, "config.json").write_text(
+        json.dumps({"key": "0", "semantics": SEMANTICS, "config": {"train": {"lr": 0.1}}})
+    )
     Path(result, "config.json").unlink()
     for name in ("config.json", "result.json"):
         Path(checkpoint, name).unlink()

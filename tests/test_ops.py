@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sasa.errors import InputError
 from sasa.ops import api, block_attention, cpu, local_attention, reference, resolve, tiled
+from sasa.ops.arguments import Arguments
 
 VARIANTS = [
     ("both", "mask"),
@@ -370,10 +371,10 @@ def test_flops_are_counted_and_the_meta_device_works() -> None:
 
 def test_the_log_of_the_sum_is_the_equations() -> None:
     case = Case(2, 9, 7, 3, 6, 5)
-    arguments = (*case.inputs(torch.float32).values(), 3, 5, 0.7, "mask")
-    expected = reference.forward(*arguments)[1]
+    arguments = Arguments(*case.inputs(torch.float32).values(), 3, 5, 0.7)
+    expected = reference.forward(arguments)[1]
     for backend in [tiled] if cpu.unavailable("cpu", torch.float32) else [tiled, cpu]:
-        torch.testing.assert_close(backend.forward(*arguments)[1], expected)
+        torch.testing.assert_close(backend.forward(arguments)[1], expected)
     assert set(api.BACKENDS) == {"tiled", "cpu", "triton"}
 
 
@@ -390,3 +391,16 @@ def test_attention_in_blocks_is_attention_that_reaches_all_of_a_block(backend: s
         torch.testing.assert_close(
             value.double(), expected[name], rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+def test_attention_in_blocks_rounds_nothing_between_its_inputs_and_its_output() -> None:
+    """What a GPU runs, under autocast: no further from the equation than its rounded inputs and output make it."""
+    case = Case(batch=64, heads=4, height=4, width=4, dim=16, extent=7)
+    inputs = {name: None if x is None else x.to(torch.bfloat16) for name, x in case.inputs(torch.float32).items()}
+    exact = {name: None if x is None else x.double() for name, x in inputs.items()}
+    expected = block_attention(**exact, heads=4, backend="tiled")
+    with torch.autocast("cpu", torch.bfloat16):
+        output = block_attention(**inputs, heads=4, backend="tiled")
+    assert output.dtype == torch.bfloat16
+    rounding = torch.finfo(torch.bfloat16).eps * expected.abs().max()
+    assert (output.double() - expected).abs().max() <= 0.51 * rounding

@@ -11,12 +11,13 @@ import torch
 from sasa.bench import __main__ as command
 from sasa.bench import contenders, detectors, measure, ops
 from sasa.ops import reference
+from sasa.ops.arguments import Arguments
 from sasa.report.paper import TABLES
 
 
 def test_contenders_compute_the_operation() -> None:
     inputs = [torch.randn(2, 9, 7, 16) for _ in range(3)] + [torch.randn(2, 5, 4) for _ in range(2)]
-    expected = reference.forward(*inputs, 2, 5, 1.0, "mask")[0]
+    expected = reference.forward(Arguments(*inputs, 2, 5))[0]
     for contender in (contenders.unfold, contenders.shifted, contenders.ours("auto")):
         torch.testing.assert_close(contender(*inputs), expected, rtol=1e-4, atol=1e-5)
 
@@ -24,7 +25,7 @@ def test_contenders_compute_the_operation() -> None:
 @pytest.mark.slow
 def test_flex_attention_computes_the_operation_forward() -> None:
     inputs = [torch.randn(1, 9, 7, 32) for _ in range(3)] + [torch.randn(2, 5, 8) for _ in range(2)]
-    expected = reference.forward(*inputs, 2, 5, 1.0, "mask")[0]
+    expected = reference.forward(Arguments(*inputs, 2, 5))[0]
     with torch.no_grad():
         torch.testing.assert_close(contenders.flex()(*inputs), expected, rtol=1e-4, atol=1e-5)
 

@@ -73,6 +73,7 @@ def test_the_kernels_compile_without_spills_at_the_papers_shapes(architecture: s
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_the_kernels_are_the_equation_on_the_chip() -> None:
     from sasa.ops import local_attention, reference
+    from sasa.ops.arguments import Arguments
 
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         for border in ("mask", "zero"):
@@ -83,7 +84,7 @@ def test_the_kernels_are_the_equation_on_the_chip() -> None:
                 exact = [x.double().requires_grad_() for x in made]
                 options = {"heads": heads, "extent": extent, "row": found[3], "column": found[4]}
                 output = local_attention(*found[:3], **options, border=border, backend="triton")  # type: ignore[arg-type]
-                expected = reference.forward(*exact, heads, extent, 1.0, border)[0]
+                expected = reference.forward(Arguments(*exact, heads, extent, 1.0, border))[0]
                 gradient = torch.randn_like(output)
                 pairs = zip(
                     [output, *torch.autograd.grad(output, found, gradient)],

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from sasa.errors import InputError
 from sasa.nn.position import sinusoids
 from sasa.ops import local_attention
+from sasa.ops.arguments import Arguments
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def check_heads(channels: int, heads: int, position: str, change: str = "backbon
 
 
 class LocalAttention(nn.Module):
-    """Local self-attention, (B, in_channels, H, W) -> (B, out_channels, H, W): pointwise q, k, v without bias, 8 heads."""
+    """Local self-attention, (B, in_channels, H, W) -> (B, out_channels, H, W): pointwise q, k, v without bias."""
 
     def __init__(self, in_channels: int, out_channels: int, options: AttentionOptions) -> None:
         super().__init__()
@@ -57,23 +58,27 @@ class LocalAttention(nn.Module):
         if relative:
             self.row, self.column = relative_embeddings(options.heads, options.extent, head_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def arguments(self, x: Tensor) -> Arguments:
+        """What the operation computes from, for a map (B, in_channels, H, W)."""
         if self.options.position == "absolute":
             x = x + sinusoids(x.shape[2], x.shape[3], x.shape[1], like=x)
         x = x.permute(0, 2, 3, 1)  # b h w c: the memory of channels_last, so no copy
-        output = local_attention(
+        key = None if self.key is None else self.key(x)
+        options = self.options
+        return Arguments(
             self.query(x),
-            None if self.key is None else self.key(x),
+            key,
             self.value(x),
-            heads=self.options.heads,
-            extent=self.options.extent,
-            row=self.row,
-            column=self.column,
-            scale=self.scale,
-            border=self.options.border,
-            backend=self.options.backend,
+            self.row,
+            self.column,
+            options.heads,
+            options.extent,
+            self.scale,
+            options.border,
         )
-        return output.permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return local_attention(**self.arguments(x)._asdict(), backend=self.options.backend).permute(0, 3, 1, 2)
 
 
 def relative_embeddings(heads: int, offsets: int, head_channels: int) -> tuple[nn.Parameter, nn.Parameter]:

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sasa.errors import InputError
 from sasa.ops import cpu, reference, tiled, triton_backend
+from sasa.ops.arguments import Arguments
 
 # forward and backward of the registered operation
 BACKENDS: dict[str, ModuleType] = {"tiled": tiled, "cpu": cpu, "triton": triton_backend}
@@ -64,25 +65,18 @@ def local_attention(
     border: "mask" leaves pixels outside the image out of the softmax; "zero" gives them key = value = 0.
     Returns (B, H, W, C) in query's dtype; sums are in float32 at least. Raises InputError for shapes that do not fit.
     """
-    _check(query, key, value, heads, extent, row, column, border)
+    given = Arguments(query, key, value, row, column, heads, extent, scale, border)
+    _check(given)
     if row is not None and column is not None:  # under autocast the parameters stay in float32
-        row, column = row.to(query.dtype), column.to(query.dtype)
+        given = given._replace(row=row.to(query.dtype), column=column.to(query.dtype))
     name = resolve(backend, query.device, query.dtype)
     if name == "reference":  # the oracle for gradients too: autograd itself goes back through the equation
-        return reference.forward(query, key, value, row, column, heads, extent, scale, border)[0]
-    return torch.ops.sasa.local_attention(query, key, value, row, column, heads, extent, scale, border, name)[0]
+        return reference.forward(given)[0]
+    return torch.ops.sasa.local_attention(*given, name)[0]
 
 
-def _check(
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    heads: int,
-    extent: int,
-    row: Tensor | None,
-    column: Tensor | None,
-    border: str,
-) -> None:
+def _check(given: Arguments) -> None:
+    query, key, value, row, column, heads, extent, _, border = given
     if query.ndim != 4 or value.shape != query.shape or (key is not None and key.shape != query.shape):
         shapes = [tuple(x.shape) for x in (query, key, value) if x is not None]
         raise InputError(
@@ -121,23 +115,13 @@ def _forward(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Output (B, H, W, C) and log-sum-exp of the logits (B, H, W, heads), which the backward pass reads."""
-    output, total = BACKENDS[backend].forward(query, key, value, row, column, heads, extent, scale, border)
+    given = Arguments(query, key, value, row, column, heads, extent, scale, border)
+    output, total = BACKENDS[backend].forward(given)
     return output.contiguous(), total.contiguous()
 
 
 @_forward.register_fake
-def _(
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    row: Tensor | None,
-    column: Tensor | None,
-    heads: int,
-    extent: int,
-    scale: float,
-    border: str,
-    backend: str,
-) -> tuple[Tensor, Tensor]:
+def _(query: Tensor, key: Any, value: Any, row: Any, column: Any, heads: int, *_: Any) -> tuple[Tensor, Tensor]:
     compute = torch.promote_types(query.dtype, torch.float32)
     return query.new_empty(query.shape), query.new_empty((*query.shape[:-1], heads), dtype=compute)
 
@@ -159,8 +143,8 @@ def _backward(
     backend: str,
 ) -> list[Tensor]:
     """Gradients of query, key, value, row and column; those that were not given are left out."""
-    tensors = (gradient, query, key, value, row, column, output, total)
-    gradients = BACKENDS[backend].backward(*tensors, heads, extent, scale, border)
+    given = Arguments(query, key, value, row, column, heads, extent, scale, border)
+    gradients = BACKENDS[backend].backward(given, gradient, output, total)
     return [x.contiguous() for x in gradients if x is not None]
 
 
@@ -172,13 +156,7 @@ def _(
     value: Tensor,
     row: Tensor | None,
     column: Tensor | None,
-    output: Tensor,
-    total: Tensor,
-    heads: int,
-    extent: int,
-    scale: float,
-    border: str,
-    backend: str,
+    *_: Any,
 ) -> list[Tensor]:
     return [x.new_empty(x.shape) for x in (query, key, value, row, column) if x is not None]
 
@@ -211,18 +189,6 @@ def _forward_flops(
 
 
 @register_flop_formula(torch.ops.sasa.local_attention_backward)
-def _backward_flops(
-    gradient: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    row: Any,
-    column: Any,
-    output: Any,
-    total: Any,
-    heads: int,
-    extent: int,
-    *_: Any,
-    **__: Any,
-) -> int:
+def _backward_flops(gradient: Any, *arguments: Any, **__: Any) -> int:
+    query, key, _, row, _, _, _, _, extent, *_ = arguments
     return 2 * _products(query, key, row, extent)

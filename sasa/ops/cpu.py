@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sasa.ops.arguments import Arguments
+
 SOURCE = Path(__file__).with_name("local_attention.cpp")
 FLAGS = ["-O3", "-march=native", "-std=c++20", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math"]
 DTYPES = (torch.float32, torch.bfloat16)
@@ -83,18 +85,9 @@ def _compile(compiler: str, library: Path) -> str | None:
     return None
 
 
-def forward(
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    row: Tensor | None,
-    column: Tensor | None,
-    heads: int,
-    extent: int,
-    scale: float,
-    border: str,
-) -> tuple[Tensor, Tensor]:
+def forward(given: Arguments) -> tuple[Tensor, Tensor]:
     """Output (B, H, W, C) and the log of the softmax's sum (B, H, W, heads) in float32."""
+    query, key, value, row, column, heads, extent, scale, border = given
     output = query.new_empty(query.shape)
     total = query.new_empty((*query.shape[:-1], heads), dtype=torch.float32)
     inputs = [_adjacent(x) for x in (query, key, value)]
@@ -103,21 +96,9 @@ def forward(
     return output, total
 
 
-def backward(
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    row: Tensor | None,
-    column: Tensor | None,
-    output: Tensor,
-    total: Tensor,
-    heads: int,
-    extent: int,
-    scale: float,
-    border: str,
-) -> list[Tensor | None]:
+def backward(given: Arguments, gradient: Tensor, output: Tensor, total: Tensor) -> list[Tensor | None]:
     """Gradients of query, key, value, row and column."""
+    query, key, value, row, column, heads, extent, scale, border = given
     inputs = [_adjacent(x) for x in (gradient, query, key, value)]
     embeddings = [None if x is None else x.contiguous() for x in (row, column)]
     gradients = [None if x is None else x.new_empty(x.shape) for x in (query, key, value, row, column)]

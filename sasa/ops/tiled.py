@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sasa.ops.arguments import Arguments
 
 CHUNK = {"cpu": 2**20}  # logits worked on at once, so that they stay in a CPU's cache
 LARGEST = 2**26  # elsewhere
@@ -136,20 +137,10 @@ def tiling(x: Tensor, heads: int, extent: int, border: str) -> Tiling:
     return Tiling(rows, columns, heads, max(1, CHUNK.get(x.device.type, LARGEST) // logits))
 
 
-def forward(
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    row: Tensor | None,
-    column: Tensor | None,
-    heads: int,
-    extent: int,
-    scale: float,
-    border: str,
-) -> tuple[Tensor, Tensor]:
+def forward(given: Arguments) -> tuple[Tensor, Tensor]:
     """Output (B, H, W, C) and the log of the softmax's sum (B, H, W, heads), accumulated in float32 at least."""
-    dtype = query.dtype
-    query, key, value, row, column = at_least_float32(query, key, value, row, column)
+    dtype = given.query.dtype
+    query, key, value, row, column, heads, extent, scale, border = given.at_least_float32()
     tiles = tiling(query, heads, extent, border)
     queries, values = tiles.pad_queries(query * scale), tiles.pad_keys(value)
     keys = None if key is None else tiles.pad_keys(key)
@@ -166,23 +157,10 @@ def forward(
     return tiles.whole_map(output).to(dtype), tiles.whole_map(total)
 
 
-def backward(
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    row: Tensor | None,
-    column: Tensor | None,
-    output: Tensor,
-    total: Tensor,
-    heads: int,
-    extent: int,
-    scale: float,
-    border: str,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None]:
+def backward(given: Arguments, gradient: Tensor, output: Tensor, total: Tensor) -> tuple[Tensor | None, ...]:
     """Gradients of query, key, value, row and column; the weights are computed again from the log-sum-exp."""
-    dtype = query.dtype
-    query, key, value, row, column = at_least_float32(query, key, value, row, column)
+    dtype = given.query.dtype
+    query, key, value, row, column, heads, extent, scale, border = given.at_least_float32()
     gradient, output = gradient.to(query.dtype), output.to(query.dtype)
     # d softmax: weights * (d weights - their mean under the weights), and that mean is output . gradient.
     mean = (output * gradient).unflatten(-1, (heads, -1)).sum(-1)
@@ -219,8 +197,3 @@ def backward(
         None if d_row is None else d_row.to(dtype),
         None if d_column is None else d_column.to(dtype),
     )
-
-
-def at_least_float32(*tensors: Tensor | None) -> list[Any]:
-    """The tensors in float32, or in float64 where they are."""
-    return [x if x is None else x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sasa.ops.arguments import Arguments
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LOG2E = 1.4426950408889634
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # the kernels run on the CPU, for tests
@@ -47,77 +49,44 @@ def warps(dim: int, size: int) -> int:
     return 4 if dim <= 64 and size == 2 else 8
 
 
-def _launch(
-    kernel: Any,
-    tensors: list[Tensor],
-    qkv: list[Tensor],
-    heads: int,
-    extent: int,
-    scale: float,
-    flags: dict[str, bool],
-) -> None:
+def _launch(kernel: Any, tensors: list[Tensor], qkv: list[Tensor], given: Arguments) -> None:
     """Starts a kernel with one program for each head, tile and image."""
     batch, height, width, channels = qkv[0].shape
-    dim = channels // heads
-    sizes = tiles(extent, dim, qkv[0].element_size())
+    heads, dim = given.heads, channels // given.heads
+    flags = {"CONTENT": given.key is not None, "POSITION": given.row is not None, "ZERO": given.border == "zero"}
+    sizes = tiles(given.extent, dim, qkv[0].element_size())
     across = math.ceil(width / sizes["WIDE"])
     grid = (math.ceil(height / sizes["TALL"]) * across * heads, batch)
     strides = [x.stride(axis) for x in qkv for axis in range(3)]
     upcast = INTERPRETED and qkv[0].dtype == torch.bfloat16  # which the interpreter computes wrongly
     kernel[grid](
-        *tensors, scale * LOG2E, height, width, heads, across, *strides,
-        **flags, EXTENT=extent, DIM=dim, **sizes, UPCAST=upcast, num_warps=warps(dim, qkv[0].element_size()), num_stages=2,
+        *tensors, given.scale * LOG2E, height, width, heads, across, *strides,
+        **flags, EXTENT=given.extent, DIM=dim, **sizes, UPCAST=upcast, num_warps=warps(dim, qkv[0].element_size()), num_stages=2,
     )  # fmt: skip
 
 
-def _flags(key: Tensor | None, row: Tensor | None, border: str) -> dict[str, bool]:
-    return {"CONTENT": key is not None, "POSITION": row is not None, "ZERO": border == "zero"}
-
-
-def forward(
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    row: Tensor | None,
-    column: Tensor | None,
-    heads: int,
-    extent: int,
-    scale: float,
-    border: str,
-) -> tuple[Tensor, Tensor]:
+def forward(given: Arguments) -> tuple[Tensor, Tensor]:
     """Output (B, H, W, C) and the log of the softmax's sum (B, H, W, heads) in float32."""
-    from sasa.ops.triton_kernels import forward_kernel
+    from sasa.ops.triton_kernels import forward_kernel  # imports Triton
 
-    flags = _flags(key, row, border)
-    q, k, v = (_adjacent(query if x is None else x) for x in (query, key, value))
-    rows, columns = (query if x is None else x.contiguous() for x in (row, column))
+    query, row = given.query, given.row
+    q, k, v = (_adjacent(query if x is None else x) for x in given[:3])
+    rows, columns = (query if x is None else x.contiguous() for x in (row, given.column))
     output = query.new_empty(query.shape)
-    total = query.new_empty((*query.shape[:-1], heads), dtype=torch.float32)
-    _launch(forward_kernel, [q, k, v, rows, columns, output, total], [q, k, v], heads, extent, scale, flags)
+    total = query.new_empty((*query.shape[:-1], given.heads), dtype=torch.float32)
+    _launch(forward_kernel, [q, k, v, rows, columns, output, total], [q, k, v], given)
     return output, total
 
 
-def backward(
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    row: Tensor | None,
-    column: Tensor | None,
-    output: Tensor,
-    total: Tensor,
-    heads: int,
-    extent: int,
-    scale: float,
-    border: str,
-) -> list[Tensor | None]:
+def backward(given: Arguments, gradient: Tensor, output: Tensor, total: Tensor) -> list[Tensor | None]:
     """Gradients of query, key, value, row and column."""
-    from sasa.ops.triton_kernels import backward_key_kernel, backward_query_kernel
+    from sasa.ops.triton_kernels import backward_key_kernel, backward_query_kernel  # imports Triton
 
-    flags = _flags(key, row, border)
-    q, k, v = (_adjacent(query if x is None else x) for x in (query, key, value))
-    rows, columns = (query if x is None else x.contiguous() for x in (row, column))
+    query, row = given.query, given.row
+    q, k, v = (_adjacent(query if x is None else x) for x in given[:3])
+    rows, columns = (query if x is None else x.contiguous() for x in (row, given.column))
     batch, height, width, channels = query.shape
+    heads, extent = given.heads, given.extent
     sizes = tiles(extent, channels // heads, query.element_size())
     count = math.ceil(height / sizes["TALL"]) * math.ceil(width / sizes["WIDE"]) if row is not None else 0
     shares = query.new_empty((batch, count, heads, 2, extent, channels // heads // 2), dtype=torch.float32)
@@ -125,10 +94,10 @@ def backward(
     means = torch.empty_like(total)
     inputs = [gradient.contiguous(), q, k, v, rows, columns]
     tensors = [*inputs, output.contiguous(), total.contiguous(), d_query, means, shares]
-    _launch(backward_query_kernel, tensors, [q, k, v], heads, extent, scale, flags)
+    _launch(backward_query_kernel, tensors, [q, k, v], given)
     tensors = [*inputs, total.contiguous(), means, d_key, d_value]
-    _launch(backward_key_kernel, tensors, [q, k, v], heads, extent, scale, flags)
-    gradients: list[Tensor | None] = [d_query, d_key if key is not None else None, d_value]
+    _launch(backward_key_kernel, tensors, [q, k, v], given)
+    gradients: list[Tensor | None] = [d_query, d_key if given.key is not None else None, d_value]
     if row is None:
         return [*gradients, None, None]
     return [*gradients, *(x.sum((0, 1)).to(query.dtype) for x in shares.unbind(3))]

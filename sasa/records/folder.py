@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sasa.config.identity import Identity, changed, differences, folder_name, key_of
+from sasa.config.identity import SEMANTICS, Identity, changed, differences, folder_name, key_of
 from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.records.contents import contents
@@ -60,10 +60,11 @@ class Record:
             raise unwritable(self.folder, error) from error
         other = read_json(self.path("config.json")) or read_json(self.path("result.json"))
         if other and other.get("key") != self.key:
-            before = other.get("config")
-            changes = ", ".join(differences(before, asdict(self.config))) if isinstance(before, dict) else ""
+            before, changes = other.get("config"), "an earlier version of sasa"
+            if isinstance(before, dict) and other.get("semantics") == SEMANTICS:
+                changes = ", ".join(differences(before, asdict(self.config)))
             raise InputError(
-                f"{self.folder} holds a run of another configuration ({changes or 'an earlier version of sasa'}). "
+                f"{self.folder} holds a run of another configuration ({changes}). "
                 "Remove that folder, or give another one with output=<folder>"
             )
 
@@ -181,6 +182,7 @@ class Record:
         config, identity = asdict(self.config), self.identity
         return Run(
             key=self.key,
+            semantics=SEMANTICS,
             table=identity.table,
             row=identity.row,
             rows=[list(row) for row in identity.rows],

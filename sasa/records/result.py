@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from sasa.records.files import load_json
 
 STATUSES = ("finished", "running", "failed", "interrupted")
-NAMES = ("key", "table", "row", "rows", "scale", "seed", "variant")
+NAMES = ("key", "semantics", "table", "row", "rows", "scale", "seed", "variant")
 CONFIGURED = ("command", "config", "defaults")  # in config.json, with NAMES; the rest is in result.json, with NAMES too
 RECORDED = ConfigDict(allow_inf_nan=False, extra="ignore")
 
@@ -30,6 +30,7 @@ class Run:
 
     folder: str = ""  # below outputs/; where the files lie, not in them
     key: str = ""
+    semantics: int = 1  # config.identity.SEMANTICS of the sasa that wrote it
     table: str | None = None
     row: str | None = None
     rows: list[list[str]] = field(default_factory=list)  # the paper's rows, as [table, row], that are this very run

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from sasa.nn.attention import LocalAttention
-from sasa.nn.position import sinusoids
-from sasa.ops.reference import relative
+from sasa.ops import reference
 from sasa.train.sheet import denormalise
 
 POINTS = ((0.5, 0.5), (0.28, 0.34), (0.7, 0.62))  # (row, column) of the pixels looked from, as fractions of the image
@@ -67,28 +65,10 @@ def look(name: str, layer: nn.Module, x: Tensor) -> Map:
     assert isinstance(layer, LocalAttention)
     height, width = x.shape[2:]
     pixels = [(int(row * height), int(column * width)) for row, column in POINTS]
-    found = torch.stack([weights(layer, x, row, column) for row, column in pixels], dim=1)
-    return Map(name, layer.options.extent, height, width, pixels, found.cpu())
-
-
-def weights(layer: LocalAttention, x: Tensor, row: int, column: int) -> Tensor:
-    """Section 3.1's softmax for one pixel: (B, heads, k, k), zero outside the image where the border is masked."""
-    options = layer.options
-    k, heads, pad = options.extent, options.heads, options.extent // 2
-    if options.position == "absolute":
-        x = x + sinusoids(x.shape[2], x.shape[3], x.shape[1], like=x)
-    window = F.pad(x, (pad, pad, pad, pad))[:, :, row : row + k, column : column + k].float()  # b c k k
-    query = layer.query(x[:, :, row, column].float()).unflatten(-1, (heads, -1)) * layer.scale  # b heads d
-    logits = query.new_zeros(len(x), heads, k * k)
-    if layer.key is not None:
-        keys = layer.key(window.flatten(2).transpose(1, 2)).unflatten(-1, (heads, -1))  # b k*k heads d
-        logits = logits + torch.einsum("bnd,bknd->bnk", query, keys)
-    if layer.row is not None and layer.column is not None:
-        logits = logits + torch.einsum("bnd,ndk->bnk", query, relative(layer.row, layer.column))
-    if options.border == "mask":
-        inside = F.pad(torch.ones_like(x[0, 0]), (pad, pad, pad, pad))[row : row + k, column : column + k]
-        logits = logits.masked_fill(inside.flatten() == 0, float("-inf"))
-    return logits.softmax(-1).unflatten(-1, (k, k))
+    rows, columns = (list(places) for places in zip(*pixels, strict=True))
+    extent = layer.options.extent
+    weights = reference.weights_and_sums(layer.arguments(x))[0][:, rows, columns].unflatten(-1, (extent, extent))
+    return Map(name, extent, height, width, pixels, weights.cpu())
 
 
 def draw(

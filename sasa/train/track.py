@@ -58,7 +58,7 @@ class WandbTracker:
     """A W&B run: group = table, name = row and seed, id = the run's key, so that a resumed run goes on in the same one."""
 
     def __init__(self, config: dict[str, Any], record: Record, console: Console) -> None:
-        import wandb
+        import wandb  # half a second, and tracker=none needs none
 
         self.wandb, self.console = wandb, console
         tracker, identity = record.config.tracker, record.identity
@@ -150,7 +150,7 @@ class Forgiving:
 def give_up(console: Console, what: str, error: Exception) -> None:
     """Say so, and take W&B down now: what it would do at the end of the process may fail again."""
     warn(console, f"W&B {what} ({str(error) or type(error).__name__}): this run is kept in its own files only")
-    with suppress(Exception):
+    with suppress(Exception):  # the import may be what failed
         import wandb
 
         wandb.teardown()

@@ -1,0 +1,29 @@
+"""What every backend computes from."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Arguments(NamedTuple):
+    """The arguments of `local_attention`, checked: key, or row and column, may be missing."""
+
+    query: Tensor  # (B, H, W, C), like key and value
+    key: Tensor | None
+    value: Tensor
+    row: Tensor | None  # (heads, extent, head_dim / 2), like column
+    column: Tensor | None
+    heads: int
+    extent: int
+    scale: float = 1.0
+    border: str = "mask"
+
+    def at_least_float32(self) -> "Arguments":
+        """The same in float32, or in float64 where they are."""
+        wide = {
+            x: y.to(torch.promote_types(y.dtype, torch.float32))
+            for x, y in self._asdict().items()
+            if isinstance(y, Tensor)
+        }
+        return self._replace(**wide)
