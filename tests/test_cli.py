@@ -237,23 +237,22 @@ def test_data_that_does_not_fit_is_refused_row_by_row(pictures: Path, tmp_path: 
 
 @pytest.mark.slow
 def test_a_failed_row_does_not_stop_a_sweep_and_only_what_is_missing_is_trained_again(tmp_path: Path) -> None:
-    command = ["-m", "train.optimizer=nesterov,nesterof,sgd", "device=cpu,cuda", WIDTH, *TINY, f"output={tmp_path}"]
+    command = ["-m", "train.optimizer=nesterof,nesterov", "device=cpu,cuda", WIDTH, *TINY, f"output={tmp_path}"]
     if shutil.which("nvidia-smi"):
         pytest.skip("there is a GPU")
     ended = call(*command)
     assert ended.code == 1
     assert "Traceback" not in ended.text
     assert "train.optimizer=nesterov device=cpu: top-1" in ended.out
-    assert "train.optimizer=sgd device=cpu: top-1" in ended.out
     last = ended.err.splitlines()[-2:]
     assert last[0].startswith("failed  train.optimizer=nesterof device=cpu: train.optimizer=nesterof: timm has no such")
     assert "Did you mean nesterov" in last[0]
     assert last[1].startswith("failed  train.optimizer=nesterof device=cuda: device=cuda: torch finds no GPU")
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("**/checkpoint.pt")}
-    assert len(trained) == 2
+    assert len(trained) == 1
     again = call(*command)
     assert again.code == 1
-    assert again.out.count("is finished already: nothing is trained") == 4
+    assert again.out.count("is finished already: nothing is trained") == 2
     assert trained == {path: path.stat().st_mtime_ns for path in tmp_path.glob("**/checkpoint.pt")}
 
 

@@ -1,6 +1,6 @@
 """What every backend computes from."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ class Arguments(NamedTuple):
 
     def at_least_float32(self) -> "Arguments":
         """The same in float32, or in float64 where they are."""
-        wide = {
+        wide: dict[str, Any] = {
             x: y.to(torch.promote_types(y.dtype, torch.float32))
             for x, y in self._asdict().items()
             if isinstance(y, Tensor)
