@@ -9,9 +9,9 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from sasa.records.result import Run
-from sasa.report.dashboard import build
-from sasa.report.details import run_id
-from sasa.report.site import Site
+from sasa.report.pages.build import build
+from sasa.report.pages.files import run_id
+from sasa.report.pages.site import Site
 
 HERE, WIDTH = Path(__file__).parent, 1200
 FLAGS = [

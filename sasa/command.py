@@ -13,7 +13,7 @@ from sasa.config import compose
 from sasa.errors import InputError, RunFailed
 from sasa.records.folder import Record
 from sasa.report.paper import published
-from sasa.report.run import print_next, print_run
+from sasa.report.tables.terminal import print_next, print_run
 from sasa.train.interrupt import stop_at_once
 
 NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf begin that say nothing to users

@@ -96,7 +96,7 @@ def main() -> None:
     """Print every row's FLOPs and parameters beside the published ones; nothing is trained."""
     from sasa.config import compose  # what a count of one network does not need
     from sasa.config.identity import at_paper_size
-    from sasa.report.costs import costs_table
+    from sasa.report.tables.terminal import costs_table
 
     compose.register()
     counted = {}

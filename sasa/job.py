@@ -11,7 +11,7 @@ from sasa.errors import Diverged, InputError, Interrupted, RunFailed
 from sasa.records.files import now
 from sasa.records.folder import Record, unwritable
 from sasa.records.result import Run, read_result
-from sasa.report.tracked import send_table
+from sasa.report.tracker import send_table
 
 COPIED = ("metrics.jsonl", "samples.png", "by_class.csv", "costs.json", "attention.json", "attention.png")
 

@@ -29,8 +29,7 @@ from sasa.config.identity import Identity, load
 from sasa.errors import InputError, RunFailed
 from sasa.records.files import read_json, write_atomically
 from sasa.records.folder import Busy, Record
-from sasa.report.run import print_line
-from sasa.report.terminal import print_table
+from sasa.report.tables.terminal import print_line, print_table
 
 PROGRAM = "python run.py"
 SLURM = "submitit_slurm"  # whose jobs go on when the process that submitted them ends

@@ -16,17 +16,15 @@ from records import add_many, add_run, add_table
 
 from sasa.errors import InputError
 from sasa.records.collect import collect
-from sasa.report import script
-from sasa.report.curves import POINTS, read_curves
-from sasa.report.dashboard import build
-from sasa.report.details import details, run_id
-from sasa.report.figures import FLOPS, PARAMS, all_runs, figures
-from sasa.report.interval import contrast, pooled, quantile
+from sasa.report.pages import vega
+from sasa.report.pages.build import build
+from sasa.report.pages.figures import FLOPS, PARAMS, all_runs, figures
+from sasa.report.pages.files import POINTS, details, read_curves, run_id
+from sasa.report.pages.site import Site, embedded
+from sasa.report.pages.views import scales
 from sasa.report.paper import TABLES
-from sasa.report.site import Site, embedded
-from sasa.report.statements import STATEMENTS, Verdict, judge
-from sasa.report.tables import compare
-from sasa.report.views import scales
+from sasa.report.tables.compare import compare
+from sasa.report.verdicts import STATEMENTS, Verdict, contrast, judge, pooled, quantile
 
 NASTY = "</script><script>alert(1)</script>"
 
@@ -318,7 +316,7 @@ def test_nothing_is_fetched_from_elsewhere(tmp_path: Path) -> None:
     add_table(tmp_path, "table4", seeds=1, files=True)
     build(tmp_path, tmp_path / "dashboard")
     for path in (tmp_path / "dashboard").rglob("*"):
-        if path.suffix in (".html", ".css", ".js") and path.name != script.NAME:  # the browser's tests watch that one
+        if path.suffix in (".html", ".css", ".js") and path.name != vega.NAME:  # the browser's tests watch that one
             addresses = set(re.findall(r"(?:https?:)?//[\w.]+\.[a-z]+", path.read_text()))
             assert addresses <= {"http://www.w3.org"}, path
             sources = re.findall(r'(?:src|href)="([^"#]+)"', path.read_text()) if path.suffix == ".html" else []
@@ -327,15 +325,15 @@ def test_nothing_is_fetched_from_elsewhere(tmp_path: Path) -> None:
 
 
 def test_the_script_of_the_charts_is_written_once(tmp_path: Path) -> None:
-    script.place(tmp_path)
-    path = tmp_path / script.NAME
+    vega.place(tmp_path)
+    path = tmp_path / vega.NAME
     text = path.read_text()
     assert text.startswith(f"// altair {version('altair')}, vl-convert-python {version('vl-convert-python')}")
     os.utime(path, (1, 1))
-    script.place(tmp_path)
+    vega.place(tmp_path)
     assert path.stat().st_mtime == 1
     path.write_text("// altair 0.1, " + text)  # of another version
-    script.place(tmp_path)
+    vega.place(tmp_path)
     assert path.read_text() == text
 
 
@@ -410,7 +408,7 @@ def test_a_table_on_the_terminal_imports_neither_templates_nor_torch() -> None:
 
 
 def test_report_for_wandb(tmp_path: Path) -> None:
-    from sasa.report.wandb_report import report
+    from sasa.report.tracker import report
 
     add_table(tmp_path, "table4", seeds=2)
     add_table(tmp_path, "table5", scale="cifar10")

@@ -20,8 +20,8 @@ import pytest
 from records import add_many, add_run, add_table
 
 from sasa.records.collect import collect
-from sasa.report.dashboard import build
-from sasa.report.details import run_id
+from sasa.report.pages.build import build
+from sasa.report.pages.files import run_id
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: make setup")
 expect = playwright.expect

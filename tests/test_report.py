@@ -21,12 +21,10 @@ from rich.console import Console
 from sasa.report.collect import alive, collect
 
 from sasa.errors import InputError
-from sasa.report.costs import costs_table
-from sasa.report.formats import comma_separated, escape_latex, escape_markdown, latex, markdown, structured
-from sasa.report.groups import gather, settings
 from sasa.report.paper import TABLES, TWINS, find_table, published, twin
-from sasa.report.tables import Comparison, compare
-from sasa.report.terminal import print_comparison, print_table
+from sasa.report.tables.compare import Comparison, compare, gather, settings
+from sasa.report.tables.terminal import costs_table, print_comparison, print_table
+from sasa.report.tables.text import comma_separated, escape_latex, escape_markdown, latex, markdown, structured
 
 NASTY = "<script>alert(1)</script> | [red]x[/red] \\ a_b 100% R&D #1 $x$ {y} ~^ * `z` \x1b[31m\ud800\nend"
 
@@ -464,7 +462,7 @@ def test_command_errors(tmp_path: Path, arguments: list[str], message: str) -> N
 
 def test_starts_without_heavy_packages() -> None:
     code = (
-        "import sys, sasa.report.__main__, sasa.report.costs\n"
+        "import sys, sasa.report.__main__, sasa.report.tables.terminal\n"
         "assert not {'torch', 'timm', 'hydra', 'wandb', 'omegaconf', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

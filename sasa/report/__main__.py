@@ -14,17 +14,16 @@ from rich.console import Console
 from sasa.errors import InputError
 from sasa.records.collect import collect
 from sasa.records.result import Run
-from sasa.report.formats import comma_separated, latex, markdown, structured
-from sasa.report.groups import settings
 from sasa.report.names import unknown
 from sasa.report.paper import TABLES, Table, find_table
-from sasa.report.tables import Comparison, compare
-from sasa.report.terminal import print_comparison, print_warnings
+from sasa.report.tables.compare import Comparison, compare, settings
+from sasa.report.tables.terminal import print_comparison, print_warnings
+from sasa.report.tables.text import comma_separated, latex, markdown, structured
 
 PROGRAMS = {  # imported when asked for: a table needs none of what they need
-    "dashboard": "sasa.report.dashboard",
-    "browse": "sasa.report.browse",
-    "wandb": "sasa.report.wandb_report",
+    "dashboard": "sasa.report.pages.build",
+    "browse": "sasa.report.pages.serve",
+    "wandb": "sasa.report.tracker",
 }
 FORMATS = ("rich", "markdown", "csv", "latex", "json")
 SCALES = Path(__file__).resolve().parents[2] / "conf" / "scale"

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from sasa.errors import InputError
-from sasa.report import script
-from sasa.report.details import PICTURES, run_id
-from sasa.report.site import ASSETS, TEMPLATES, Site, require
+from sasa.report.pages import vega
+from sasa.report.pages.files import PICTURES, run_id
+from sasa.report.pages.site import ASSETS, TEMPLATES, Site, require
 
 MARK = (
     ".sasa-dashboard"  # lists what a build wrote into its folder: the next one removes of that what it does not write
@@ -24,9 +24,9 @@ def build(output: Path, to: Path) -> Path:
     require(output)
     before = prepare(to)
     with ProcessPoolExecutor(1) as beside:  # Vega takes about as long as 500 runs do
-        placed = beside.submit(script.place, to)
+        placed = beside.submit(vega.place, to)
         site = Site(output)
-        written = {to / script.NAME, *write_pages(site, to), *place_pictures(site, to)}
+        written = {to / vega.NAME, *write_pages(site, to), *place_pictures(site, to)}
         placed.result()
     for path in before - written:
         path.unlink(missing_ok=True)

@@ -12,15 +12,13 @@ from markupsafe import Markup, escape
 from sasa.errors import InputError
 from sasa.records.collect import collect
 from sasa.records.result import Run
-from sasa.report import views
-from sasa.report.blocks import signed
-from sasa.report.curves import Curves, read_curves
-from sasa.report.details import Details, details, flat, run_id
-from sasa.report.figures import all_runs, figures, learning, name_of, run_curves, title_of
-from sasa.report.groups import settings
+from sasa.report.pages import views
+from sasa.report.pages.figures import all_runs, figures, learning, name_of, run_curves, title_of
+from sasa.report.pages.files import Curves, Details, details, flat, read_curves, run_id
 from sasa.report.paper import MEASURES, TABLES
-from sasa.report.statements import judge
-from sasa.report.tables import compare
+from sasa.report.tables.compare import compare, settings
+from sasa.report.tables.layout import signed
+from sasa.report.verdicts import judge
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = ("dashboard.css", "element.js", "charts.js", "attention.js", "compare.js", "app.js")

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sasa.records.result import Run
-from sasa.report.blocks import Block, Cell, blocks, counted
-from sasa.report.details import Layer
+from sasa.report.pages.files import Layer
 from sasa.report.paper import MEASURES, Row, published
-from sasa.report.run import duration
-from sasa.report.tables import Comparison
+from sasa.report.tables.compare import Comparison
+from sasa.report.tables.layout import Block, Cell, blocks, counted
+from sasa.report.tables.terminal import duration
 
 LATEST = 6
 SIZES = (0.01, 0.03, 0.1)  # a difference, as a share of the published value, that is small, middling, large

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sasa.report.names import clean
 from sasa.report.paper import MEASURES
-from sasa.report.tables import NOTHING, Comparison, Line, Score
+from sasa.report.tables.compare import NOTHING, Comparison, Line, Score
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sasa.records.result import Run
-from sasa.report.curves import Curves, short
-from sasa.report.details import run_id
 from sasa.report.names import clean
+from sasa.report.pages.files import Curves, run_id, short
 from sasa.report.paper import MEASURES
-from sasa.report.tables import NOTHING, Comparison, Line
+from sasa.report.tables.compare import NOTHING, Comparison, Line
 
 PAPER_SCALES = ("imagenet", "coco")  # where published and own results share an axis; elsewhere each has its own panel
 FLOPS, PARAMS, EXTENT = "FLOPs (G, at the paper's size)", "parameters (M, at the paper's size)", "spatial extent k"

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sasa.report.blocks import Cell, blocks, fixed
 from sasa.report.names import clean
-from sasa.report.tables import NOTHING, Comparison, Line, Score
+from sasa.report.tables.compare import NOTHING, Comparison, Line, Score
+from sasa.report.tables.layout import Cell, blocks, fixed
 
 CSV_NUMBERS = {
     "flops_published": 1,

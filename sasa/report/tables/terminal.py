@@ -1,0 +1,250 @@
+"""On a terminal: a comparison, the costs of all rows, and the end of one run."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from sasa.records.collect import collect
+from sasa.records.result import Run
+from sasa.report.names import clean, shorten
+from sasa.report.paper import MEASURES, TABLES, Row, Table, find_table
+from sasa.report.tables.compare import Comparison, compare, cost_line
+from sasa.report.tables.layout import Block, Cell, blocks
+
+STYLES = {
+    "": "",
+    "published": "dim",
+    "difference": "dim",
+    "deviation": "yellow",
+    "best": "bold green",
+    "finished": "dim",
+    "missing": "dim",
+    "running": "cyan",
+    "interrupted": "yellow",
+    "failed": "bold red",
+}
+
+
+def print_table(
+    table: str, scale: str, variant: str = "", output: Path | str = "outputs", console: Console | None = None
+) -> None:
+    """Reads `output` and prints one table at one scale and variant. Raises InputError for an unknown table."""
+    console = console or Console()
+    collection = collect(Path(output))
+    print_comparison(compare(find_table(table), collection.runs, scale, variant), console)
+    print_warnings(collection.warnings, console)
+
+
+def print_comparison(comparison: Comparison, console: Console, own_costs: bool = False, top1: bool = True) -> None:
+    """Prints the table in the widest layout that the console holds, with its caption and notes below."""
+    console.print()
+    console.print(Text(clean(comparison.table.title), "bold"))
+    console.print(_fitting(comparison, console, own_costs, top1))
+    if comparison.table.note:
+        console.print(Text(comparison.table.note, "dim"))
+    if not top1:
+        return
+    console.print(Text(comparison.caption, "dim"))
+    if comparison.runs:
+        console.print(Text(comparison.legend, "dim"))
+    for line in comparison.lines:
+        present = {run.status for run in line.runs}
+        worst = next((status for status in ("failed", "interrupted", "running") if status in present), "finished")
+        for note in line.notes:
+            console.print(Padding(Text(shorten(note), STYLES[worst]), (0, 0, 0, 2)))
+    if comparison.hint:
+        console.print(Padding(Text(comparison.hint), (0, 0, 0, 2)))
+
+
+def print_warnings(warnings: Iterable[str], console: Console, most: int = 5) -> None:
+    found = list(warnings)
+    for warning in found[:most]:
+        console.print(Text(f"warning: {shorten(clean(warning))}", "yellow"))
+    if len(found) > most:
+        console.print(Text(f"warning: and {len(found) - most} more", "yellow"))
+
+
+def _fitting(comparison: Comparison, console: Console, own_costs: bool, top1: bool) -> RichTable:
+    """The first layout that the console holds, from roomy to narrow; labels and one block if it holds none."""
+    layouts = [(True, own_costs or bool(comparison.runs), 2)]
+    layouts += [(differences, own_costs, gap) for differences in (True, False) for gap in (2, 1)]
+    unlimited = console.options.update(width=1000)
+    for differences, own, gap in layouts:
+        frame = _frame(blocks(comparison, top1=top1, cost_differences=differences, own_costs=own), gap)
+        if console.measure(frame, options=unlimited).maximum <= console.width:
+            return frame
+    labels, *_, last = blocks(comparison, top1=top1)
+    return _frame([labels, last], gap=1)
+
+
+def _frame(layout: list[Block], gap: int) -> RichTable:
+    """One cell a block, so that the title above it spans the block's columns. Labels give way before numbers do."""
+    frame = RichTable(box=box.ROUNDED, border_style="dim", padding=(0, 1))
+    for block in layout:
+        title = Text(block.title, "bold", justify="center")
+        frame.add_column(Group(title, _grid(block, [_header(block)], gap)), no_wrap=not block.labels)
+    frame.add_row(*(_grid(block, block.rows, gap) for block in layout))
+    return frame
+
+
+def _grid(block: Block, rows: Iterable[Sequence[Cell]], gap: int) -> RichTable:
+    """`rows` under the widths that the whole block needs."""
+    table = RichTable(box=None, show_header=False, padding=(0, gap, 0, 0), pad_edge=False)
+    for cells in zip(_header(block), *block.rows, strict=True):
+        width = max(cell_len(cell.text) for cell in cells)
+        table.add_column(justify="left" if block.labels else "right", width=width, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell.text, STYLES[cell.role]) for cell in row))
+    return table
+
+
+def _header(block: Block) -> list[Cell]:
+    return [Cell(header, "published") for header in block.headers]
+
+
+def costs_table(costs: Mapping[tuple[str, str], tuple[float, float]], console: Console | None = None) -> None:
+    """Prints every table's costs. `costs`: {(table, row): (FLOPs, parameters)}, plain counts at the paper's size.
+
+    Tables without a row in `costs` are left out; a row that is not in `costs` shows the published numbers alone.
+    """
+    console = console or Console()
+    shown = [_comparison(table, costs) for table in TABLES.values() if any(name == table.name for name, _ in costs)]
+    for comparison in shown:
+        print_comparison(comparison, console, top1=False)
+    console.print()
+    sizes = "; ".join(dict.fromkeys(comparison.table.size for comparison in shown))
+    console.print(Text(f"FLOPs count a multiply-add as 2; images of {sizes}. diff = ours - paper.", "dim"))
+    flops, params = [], []
+    for comparison in shown:
+        table = comparison.table
+        for line in comparison.lines:
+            where = f"{table.name} {line.row}"
+            if line.flops_difference is not None:
+                flops.append((line.flops_difference, table.flops_tolerance, where))
+            if line.params_difference is not None:
+                params.append((line.params_difference, table.params_tolerance, where))
+    console.print(
+        Text.assemble("largest deviations: ", _largest(flops, "G of FLOPs"), "; ", _largest(params, "M parameters"))
+    )
+
+
+def _comparison(table: Table, costs: Mapping[tuple[str, str], tuple[float, float]]) -> Comparison:
+    names = {row.name for row in table.rows}
+    own = [
+        Row(row, (row, *[""] * (len(table.columns) - 1)))
+        for name, row in costs
+        if name == table.name and row not in names
+    ]
+    rows = [*table.rows, *own]
+    lines = [cost_line(row, *costs.get((table.name, row.name), (None, None))) for row in rows]
+    return Comparison(table, None, "", tuple(lines))
+
+
+def _largest(differences: list[tuple[float, float, str]], unit: str) -> tuple[str, str]:
+    """Of (difference, tolerance, row), the largest difference for its tolerance."""
+    if not differences:
+        return f"no {unit} to compare", "dim"
+    difference, tolerance, where = max(differences, key=lambda item: abs(item[0]) / item[1])
+    within = round(abs(difference), 2) <= tolerance
+    return f"{difference:+.2f} {unit} ({where})", "green" if within else "bold yellow"
+
+
+def print_run(result: Run, paper: Row | None, folder: Path, console: Console) -> None:
+    """Print a finished run; paper is the published row with the same network, if there is one."""
+    accuracy, own, full = result.accuracy, result.costs, result.paper_costs
+    assert own is not None
+    assert full is not None
+    measures = [name for name in MEASURES if name in accuracy["test"]]
+    names = [MEASURES[name] for name in measures]
+    # Several measures, in 80 columns: headings of two lines, and the unit stands once.
+    space, padding, show = ("\n", 0, bare) if names[1:] else (" ", 1, percent)
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding))
+    table.add_column("results in %" if names[1:] else "", no_wrap=True, vertical="bottom")
+    for name in ("FLOPs (G)", "params (M)", f"test {names[0]}", *names[1:], f"validation {names[0]}"):
+        table.add_column(name.replace(" ", space), justify="right", no_wrap=True, vertical="bottom")
+    table.add_row(
+        "this run",
+        f"{own.flops / 1e9:.3f}",
+        f"{own.params / 1e6:.3f}",
+        f"[bold green]{show(accuracy['test'][measures[0]])}[/]",
+        *(show(accuracy["test"][name]) for name in measures[1:]),
+        show(accuracy["validation"][measures[0]]),
+    )
+    table.add_row("at the paper's size", f"{full.flops / 1e9:.2f}", f"{full.params / 1e6:.2f}")
+    if paper is not None:
+        published = [paper.published(name) for name in measures]
+        results = ["" if value is None else show(value) for value in published]
+        data = "ImageNet" if "top1" in measures else "COCO"
+        table.add_row(f"the paper ({data})", number(paper.flops), number(paper.params), *results, style="dim")
+    console.print(table)
+    epochs = f"{result.epochs_done} epoch{'s' if result.epochs_done != 1 else ''}"
+    time = f"{epochs} of {result.data} at {result.scale} scale in {duration(result.seconds)}"
+    console.print(f"{time}, {result.images_per_second:.0f} images/s, attention by {result.backend}", highlight=False)
+    if result.skipped_images:
+        console.print(
+            f"[yellow]{result.skipped_images} broken images were skipped: see result.json[/]", highlight=False
+        )
+    here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    console.print(f"[bold]{escape(str(here))}/[/]", highlight=False, soft_wrap=True, emoji=False)
+    console.print(
+        "  samples.png, result.json, metrics.jsonl, costs.json, config.json, run.log, checkpoint.pt, "
+        + ("attention.png" if "top1" in measures else "by_class.csv"),
+        style="dim",
+        highlight=False,
+    )
+
+
+def print_line(title: str, result: Run, console: Console) -> None:
+    """One line for a row of a sweep."""
+    accuracy = result.accuracy
+    measure = next(name for name in MEASURES if name in accuracy["test"])
+    console.print(
+        f"[bold]{escape(title)}[/]: {MEASURES[measure]} {percent(accuracy['test'][measure])} test, "
+        f"{percent(accuracy['validation'][measure])} validation, {duration(result.seconds)}",
+        highlight=False,
+    )
+
+
+def print_next(console: Console) -> None:
+    """What to type after the first run."""
+    console.print(
+        "\nNext\n"
+        "  [bold]make table5[/]                                 a table of the paper at this scale\n"
+        "  [bold]python run.py table3=conv1[/]                  one row (python run.py --help lists all)\n"
+        "  [bold]make dashboard[/]                              the results as web pages\n"
+        "  [bold]make costs[/]                                  every row's FLOPs and parameters beside the paper's\n"
+        "  [bold]python run.py table5=none scale=cifar10[/]     the same on CIFAR-10, for one GPU",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def percent(value: float | None) -> str:
+    """A result; a dash where there was nothing to measure."""
+    return "-" if value is None else f"{value:.1f} %"
+
+
+def bare(value: float | None) -> str:
+    """The same without its unit."""
+    return percent(value).removesuffix(" %")
+
+
+def number(value: float | None) -> str:
+    """A published number, or nothing."""
+    return "" if value is None else f"{value:.1f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
