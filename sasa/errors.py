@@ -32,6 +32,11 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(close)}?" if close else f"Expected one of {', '.join(names)}"
 
 
+def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
+    """What is raised for a name that there is none of."""
+    return InputError(f"unknown {kind} {name!r}. {nearest(name, valid)}")
+
+
 def check(condition: bool, message: str) -> None:
     """Raise InputError(message) unless the condition holds."""
     if not condition:

@@ -11,10 +11,9 @@ from typing import TextIO
 
 from rich.console import Console
 
-from sasa.errors import InputError
+from sasa.errors import InputError, unknown
 from sasa.records.collect import collect
 from sasa.records.result import Run
-from sasa.report.names import unknown
 from sasa.report.paper import TABLES, Table, find_table
 from sasa.report.tables.compare import Comparison, compare, settings
 from sasa.report.tables.terminal import print_comparison, print_warnings
@@ -64,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _report(options: argparse.Namespace) -> None:
     if options.format not in FORMATS:
-        raise InputError(unknown("format", options.format, FORMATS))
+        raise unknown("format", options.format, FORMATS)
     for name in options.tables:
         if name != "all":
             _check_table(name)
@@ -84,7 +83,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _check_table(name: str) -> None:
     if name not in TABLES:
-        raise InputError(unknown("table", name, [*TABLES, "all"]))
+        raise unknown("table", name, [*TABLES, "all"])
 
 
 def _tables(names: list[str], runs: Iterable[Run]) -> list[Table]:
@@ -100,9 +99,9 @@ def _check_settings(options: argparse.Namespace, runs: Iterable[Run]) -> None:
     scales = sorted({run.scale for run in runs} | {path.stem for path in SCALES.glob("*.yaml")})
     variants = sorted({"", *(run.variant for run in runs)})
     if options.scale is not None and options.scale not in scales and scales:
-        raise InputError(unknown("scale", options.scale, scales))
+        raise unknown("scale", options.scale, scales)
     if options.variant is not None and options.variant not in variants:
-        raise InputError(unknown("variant", options.variant, variants))
+        raise unknown("variant", options.variant, variants)
 
 
 def _comparisons(table: Table, runs: Iterable[Run], options: argparse.Namespace) -> list[Comparison]:

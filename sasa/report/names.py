@@ -1,15 +1,4 @@
-"""Names that people and files give: a message for an unknown one, and text made safe to print."""
-
-from collections.abc import Iterable
-from difflib import get_close_matches
-
-
-def unknown(kind: str, name: str, valid: Iterable[str]) -> str:
-    """One line: what was given, the nearest valid name if one is near, and all valid names."""
-    names = list(valid)
-    near = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}.{hint} Known: {', '.join(repr(n) if not n or ' ' in n else n for n in names)}."
+"""Text of people and files made safe to print."""
 
 
 def clean(text: str) -> str:

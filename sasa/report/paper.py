@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from sasa.errors import InputError
-from sasa.report.names import unknown
+from sasa.errors import unknown
 
 # An implementation of the paper's networks comes this close to every published cost (G of FLOPs, M of parameters).
 FLOPS_TOLERANCE = 0.13
@@ -191,7 +190,7 @@ TABLES = {table.name: table for table in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5
 def find_table(name: str) -> Table:
     """The table of this name. Raises InputError, with the nearest names, for any other."""
     if name not in TABLES:
-        raise InputError(unknown("table", name, TABLES))
+        raise unknown("table", name, TABLES)
     return TABLES[name]
 
 

@@ -11,7 +11,7 @@ from sasa.records.collect import collect
 from sasa.records.folder import Record
 from sasa.records.result import Run
 from sasa.report.paper import MEASURES, TABLES, find_table
-from sasa.report.tables.compare import NOTHING, compare, settings
+from sasa.report.tables.compare import compare, settings
 from sasa.report.tables.text import escape_markdown, markdown
 from sasa.report.verdicts import Finding, Verdict, judge
 
@@ -34,7 +34,7 @@ def send_table(record: Record, tracker: Tracker) -> None:
     table = find_table(run.table)
     rows = []
     for line in compare(table, collect(record.output).runs, run.scale, run.variant).lines:
-        scores = [line.scores.get(measure, NOTHING) for measure in table.measures]
+        scores = [line.score(measure) for measure in table.measures]
         numbers = [number for score in scores for number in (score.published, score.mean)]
         rows.append([*(getattr(line, name) for name in COLUMNS), *numbers])
     columns = [*COLUMNS, *(name for measure in table.measures for name in (f"{measure}_published", measure))]

@@ -112,9 +112,6 @@ class WandbTracker:
         if offline:
             self.console.print(
                 f"W&B: kept offline; `wandb sync {escape(shlex.quote(shown(folder)))}` sends it",
-                highlight=False,
-                soft_wrap=True,
-                emoji=False,
             )
 
 
@@ -159,7 +156,7 @@ def give_up(console: Console, what: str, error: Exception) -> None:
 def warn(console: Console, text: str) -> None:
     """One yellow line."""
     line = escape(" ".join(text.split()))
-    console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True, emoji=False)
+    console.print(f"[yellow]{line}[/]")
 
 
 def shown(path: Path) -> str:

@@ -7,7 +7,7 @@ from sasa.records.result import Run
 from sasa.report.names import clean
 from sasa.report.pages.files import Curves, run_id, short
 from sasa.report.paper import MEASURES
-from sasa.report.tables.compare import NOTHING, Comparison, Line
+from sasa.report.tables.compare import Comparison, Line
 
 PAPER_SCALES = ("imagenet", "coco")  # where published and own results share an axis; elsewhere each has its own panel
 FLOPS, PARAMS, EXTENT = "FLOPs (G, at the paper's size)", "parameters (M, at the paper's size)", "spatial extent k"
@@ -68,7 +68,7 @@ def values(comparison: Comparison, place: Place, published: bool) -> list[dict[s
 def point(comparison: Comparison, line: Line, x: float | str | None, published: bool) -> dict[str, Any]:
     """A row as a point, with its spread over seeds; a series a network where the first column names one."""
     table = comparison.table
-    score = line.scores.get(table.measures[0], NOTHING)
+    score = line.score(table.measures[0])
     y, spread = (score.published, None) if published else (score.mean, score.deviation)
     source = "paper" if published else "ours"
     found = {

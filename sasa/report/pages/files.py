@@ -6,10 +6,10 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from sasa.records.files import read_json
 from sasa.records.result import Run
 
 POINTS = 48  # of a curve, at most
@@ -18,7 +18,7 @@ SPLIT = re.compile(rb'\{"split": ?"(\w+)"')
 Curves = dict[str, dict[str, list[float | None]]]  # {"train": {"x": epochs, "loss": [...], ...}, "validation": ...}
 
 
-def read_curves(path: Path) -> Curves:
+def read_curves(path: Path, steps_per_epoch: int | None) -> Curves:
     """The curves by split; {} without a readable file. A line that is broken, or half written, is left out."""
     try:
         lines = path.read_bytes().splitlines()
@@ -26,21 +26,10 @@ def read_curves(path: Path) -> Curves:
         return {}
     splits: dict[str, list[bytes]] = {}
     for line in lines:
-        if (found := SPLIT.match(line)) and line.endswith(b"}"):
-            splits.setdefault(found[1].decode(), []).append(line)
-    records = {split: parsed(thinned(found)) for split, found in splits.items()}
-    per_epoch = next((r["step"] / r["epoch"] for r in records.get("validation", []) if r["step"] and r["epoch"]), None)
-    per_epoch = per_epoch or recorded_steps(path.with_name("result.json"))
-    return {split: columns(found, per_epoch) for split, found in records.items() if found}
-
-
-def recorded_steps(path: Path) -> float | None:
-    """The steps of an epoch by the record of a run: no epoch has ended that would show them."""
-    try:
-        steps = json.loads(path.read_bytes()).get("steps_per_epoch")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return steps if isinstance(steps, int) and steps > 0 else None
+        if (matched := SPLIT.match(line)) and line.endswith(b"}"):
+            splits.setdefault(matched[1].decode(), []).append(line)
+    records = {split: parsed(thinned(chosen)) for split, chosen in splits.items()}
+    return {split: columns(lines, steps_per_epoch) for split, lines in records.items() if lines}
 
 
 def thinned(lines: list[bytes]) -> list[bytes]:
@@ -70,7 +59,7 @@ def placed(record: dict[str, Any]) -> bool:
     return short(record.get("epoch")) is not None and short(record.get("step")) is not None
 
 
-def columns(records: list[dict[str, Any]], per_epoch: float | None) -> dict[str, list[float | None]]:
+def columns(records: list[dict[str, Any]], per_epoch: int | None) -> dict[str, list[float | None]]:
     """Records as lists by name; "x" is the time in epochs. `per_epoch`: steps, if they are known."""
     names = dict.fromkeys(name for record in records for name in record if name not in ("split", "epoch", "step"))
     last = max(record["step"] for record in records) + 1
@@ -119,8 +108,7 @@ class Details:
     attention: dict[str, Any] | None
     pictures: tuple[str, ...]
     by_class: tuple[tuple[str, ...], ...]  # rows of text: class, AP, AP50, AP75
-    tracker_url: str
-    finished: str
+    evaluations: tuple[dict[str, Any], ...]  # on other images: data, accuracy and when
     log: str
 
 
@@ -129,34 +117,27 @@ def run_id(run: Run) -> str:
     return hashlib.sha256(run.folder.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def curves(output: Path, run: Run) -> Curves:
-    return read_curves(output / run.folder / "metrics.jsonl")
-
-
 def details(output: Path, run: Run) -> Details:
-    """Reads the folder of a run; what is missing or broken there is left out."""
+    """Reads the folder of a run; what is missing or torn there is left out."""
     folder = output / run.folder
-    record = read_object(folder / "config.json") | read_object(folder / "result.json")
-    url = str(record.get("tracker_url") or "")
     return Details(
-        settings=settings_of(run, record.get("defaults")),
-        layers=read_layers(folder / "costs.json"),
-        attention=read_attention(folder / "attention.json"),
+        settings=settings_of(run),
+        layers=tuple(Layer(**layer) for layer in (read_json(folder / "costs.json") or {}).get("layers", ())),
+        attention=read_json(folder / "attention.json"),
+        evaluations=tuple((read_json(folder / "evaluations.json") or {}).values()),
         pictures=tuple(name for name in PICTURES if (folder / name).is_file()),
         by_class=read_by_class(folder / "by_class.csv"),
-        tracker_url=url if url.startswith(("https://", "http://")) else "",
-        finished=str(record.get("finished") or ""),
         log=read_log(folder / "run.log"),
     )
 
 
-def settings_of(run: Run, defaults: object) -> tuple[Setting, ...]:
+def settings_of(run: Run) -> tuple[Setting, ...]:
     """Every value of the run's configuration, those that differ from the defaults first."""
-    known = defaults if isinstance(defaults, dict) else {}
-    found = [
-        Setting(name, value, shown(known[name]) if name in known else None) for name, value in flat(run.config).items()
+    settings = [
+        Setting(name, value, shown(run.defaults[name]) if name in run.defaults else None)
+        for name, value in flat(run.config).items()
     ]
-    return tuple(sorted(found, key=lambda setting: setting.default is None))
+    return tuple(sorted(settings, key=lambda setting: setting.default is None))
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -174,42 +155,6 @@ def shown(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{','.join(map(shown, value))}]" if isinstance(value, list) else str(value)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def read_layers(path: Path) -> tuple[Layer, ...]:
-    try:
-        found = read_object(path).get("layers", [])
-        layers = tuple(
-            Layer(str(layer["name"]), str(layer["kind"]), float(layer["flops"]), float(layer["params"]))
-            for layer in found
-        )
-    except (TypeError, KeyError, ValueError):
-        return ()
-    return layers if all(isfinite(layer.flops) and isfinite(layer.params) for layer in layers) else ()
-
-
-def read_attention(path: Path) -> dict[str, Any] | None:
-    """The content of attention.json, if its arrays have the sizes that they claim and its numbers are finite."""
-    content = read_object(path)
-    try:
-        json.dumps(content, allow_nan=False)
-        images = len(content["images"])
-        for layer in content["layers"]:
-            assert len(layer["weights"]) == images
-            for points in layer["weights"]:
-                assert len(points) == len(layer["pixels"])
-                assert all(len(head) == layer["extent"] ** 2 for point in points for head in point)
-    except (KeyError, TypeError, ValueError, AssertionError):
-        return None
-    return content
 
 
 def read_by_class(path: Path) -> tuple[tuple[str, ...], ...]:

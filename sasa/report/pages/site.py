@@ -46,6 +46,7 @@ def environment() -> Environment:
         title_of=title_of,
         duration=views.duration,
         count=views.count,
+        memory=views.memory,
         progress=views.progress,
         result=views.result,
         signed=signed,
@@ -82,7 +83,7 @@ class Site:
             return {}
         stamp = (stat.st_mtime_ns, stat.st_size)
         if self.known.get(run.folder, (None,))[0] != stamp:
-            self.known[run.folder] = (stamp, read_curves(path))
+            self.known[run.folder] = (stamp, read_curves(path, run.steps_per_epoch))
         return self.known[run.folder][1]
 
     @cached_property

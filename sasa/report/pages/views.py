@@ -18,14 +18,14 @@ SIZES = (0.01, 0.03, 0.1)  # a difference, as a share of the published value, th
 
 
 @dataclass(frozen=True)
-class View:
+class TableRows:
     """A table to draw: blocks of columns; for each of its rows the cells with their classes, its status and its runs."""
 
     blocks: list[Block]
     rows: list[tuple[list[tuple[Cell, str]], str, tuple[Run, ...]]]
 
 
-def table(comparison: Comparison) -> View:
+def table(comparison: Comparison) -> TableRows:
     """Every block of a comparison, with the differences' sizes as classes.
 
     A line takes one row, or two, the paper's and, with the runs, ours: there our numbers are coloured themselves.
@@ -42,7 +42,7 @@ def table(comparison: Comparison) -> View:
         ]
         last = part == height - 1
         rows.append((cells, line.status if last else "above", line.runs if last else ()))
-    return View(layout, rows)
+    return TableRows(layout, rows)
 
 
 def classes(block: Block, index: int, position: int, below: bool) -> str:
@@ -160,6 +160,11 @@ def facts(run: Run) -> dict[str, str]:
     found |= {"epochs": epochs, "FLOPs": count(run.flops), "parameters": count(run.params)}
     found |= {"at the paper's size": f"{count(run.paper_flops)} FLOPs, {count(run.paper_params)} parameters"}
     return found | {"time": duration(run.seconds), "attention by": run.backend, "device": run.device}
+
+
+def memory(size: int | None) -> str:
+    """Bytes as people say them."""
+    return "" if size is None else f"{size / 1e9:.2f} GB"
 
 
 def count(value: float | None) -> str:

@@ -123,21 +123,9 @@ class Line:
     notes: tuple[str, ...] = ()
     runs: tuple[Run, ...] = ()
 
-    @property
-    def top1_published(self) -> float | None:
-        return self.scores.get("top1", NOTHING).published
-
-    @property
-    def top1(self) -> float | None:
-        return self.scores.get("top1", NOTHING).mean
-
-    @property
-    def top1_deviation(self) -> float | None:
-        return self.scores.get("top1", NOTHING).deviation
-
-    @property
-    def top1_difference(self) -> float | None:
-        return self.scores.get("top1", NOTHING).difference
+    def score(self, measure: str = "top1") -> Score:
+        """A measure, published and ours."""
+        return self.scores.get(measure, NOTHING)
 
 
 @dataclass(frozen=True)
@@ -273,7 +261,7 @@ def article(measure: str) -> str:
 
 
 def _mark_best(lines: list[Line], measure: str) -> list[Line]:
-    means = [line.scores.get(measure, NOTHING).mean for line in lines]
+    means = [line.score(measure).mean for line in lines]
     values = [mean for mean in means if mean is not None]
     best = max(values) if len(values) > 1 else None
     return [replace(line, best=best is not None and mean == best) for line, mean in zip(lines, means, strict=True)]

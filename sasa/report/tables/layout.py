@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sasa.report.names import clean
 from sasa.report.paper import MEASURES
-from sasa.report.tables.compare import NOTHING, Comparison, Line, Score
+from sasa.report.tables.compare import Comparison, Line, Score
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def counted(value: float | None) -> str:
 
 def accuracy(line: Line, measure: str = "top1") -> Cell:
     """77.4, or 77.4 ± 0.3 (3) over seeds, or what became of a run that has none."""
-    score = line.scores.get(measure, NOTHING)
+    score = line.score(measure)
     if score.mean is None:
         if line.status == "finished":
             return Cell(f"no {MEASURES[measure]}", "failed")
@@ -108,9 +108,7 @@ def _stacked(comparison: Comparison, own_costs: bool) -> list[Block]:
         row
         for line in lines
         for row in (
-            tuple(
-                Cell(fixed(line.scores.get(measure, NOTHING).published, 1), "published") for measure in table.measures
-            ),
+            tuple(Cell(fixed(line.score(measure).published, 1), "published") for measure in table.measures),
             (accuracy(line, table.measures[0]), *(_further(line, measure) for measure in table.measures[1:])),
         )
     ]
@@ -127,7 +125,7 @@ def _stacked(comparison: Comparison, own_costs: bool) -> list[Block]:
 
 def _further(line: Line, measure: str) -> Cell:
     """A result after the first; a finished run without it, such as the AP of a size that does not occur, has a dash."""
-    score = line.scores.get(measure, NOTHING)
+    score = line.score(measure)
     if score.mean is None:
         return Cell("-" if line.status == "finished" else "")
     return Cell(f"{score.mean:.1f}{_over_seeds(score, line.seeds)}")
@@ -163,8 +161,8 @@ def _costs(
 
 
 def _top1(line: Line) -> tuple[Cell, ...]:
-    difference = Cell(signed(line.top1_difference, 1), "difference")
-    return Cell(fixed(line.top1_published, 1), "published"), accuracy(line), difference
+    difference = Cell(signed(line.score().difference, 1), "difference")
+    return Cell(fixed(line.score().published, 1), "published"), accuracy(line), difference
 
 
 def _own_costs(line: Line) -> tuple[Cell, ...]:

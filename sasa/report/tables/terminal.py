@@ -167,7 +167,8 @@ def print_run(result: Run, paper: Row | None, folder: Path, console: Console) ->
     space, padding, show = ("\n", 0, bare) if names[1:] else (" ", 1, percent)
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, padding))
     table.add_column("results in %" if names[1:] else "", no_wrap=True, vertical="bottom")
-    for name in ("FLOPs (G)", "params (M)", f"test {names[0]}", *names[1:], f"validation {names[0]}"):
+    held_out = [f"validation {names[0]}"] if "validation" in accuracy else []
+    for name in ("FLOPs (G)", "params (M)", f"test {names[0]}", *names[1:], *held_out):
         table.add_column(name.replace(" ", space), justify="right", no_wrap=True, vertical="bottom")
     table.add_row(
         "this run",
@@ -175,7 +176,7 @@ def print_run(result: Run, paper: Row | None, folder: Path, console: Console) ->
         f"{own.params / 1e6:.3f}",
         f"[bold green]{show(accuracy['test'][measures[0]])}[/]",
         *(show(accuracy["test"][name]) for name in measures[1:]),
-        show(accuracy["validation"][measures[0]]),
+        *(show(accuracy["validation"][measures[0]]) for _ in held_out),
     )
     table.add_row("at the paper's size", f"{full.flops / 1e9:.2f}", f"{full.params / 1e6:.2f}")
     if paper is not None:
@@ -186,18 +187,15 @@ def print_run(result: Run, paper: Row | None, folder: Path, console: Console) ->
     console.print(table)
     epochs = f"{result.epochs_done} epoch{'s' if result.epochs_done != 1 else ''}"
     time = f"{epochs} of {result.data} at {result.scale} scale in {duration(result.seconds)}"
-    console.print(f"{time}, {result.images_per_second:.0f} images/s, attention by {result.backend}", highlight=False)
+    console.print(f"{time}, {result.images_per_second:.0f} images/s, attention by {result.backend}")
     if result.skipped_images:
-        console.print(
-            f"[yellow]{result.skipped_images} broken images were skipped: see result.json[/]", highlight=False
-        )
+        console.print(f"[yellow]{result.skipped_images} broken images were skipped: see result.json[/]")
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    console.print(f"[bold]{escape(str(here))}/[/]", highlight=False, soft_wrap=True, emoji=False)
+    console.print(f"[bold]{escape(str(here))}/[/]")
     console.print(
-        "  samples.png, result.json, metrics.jsonl, costs.json, config.json, run.log, checkpoint.pt, "
+        "  samples.png, result.json, metrics.jsonl, costs.json, config.json, run.log, checkpoint.pt, weights.safetensors, "
         + ("attention.png" if "top1" in measures else "by_class.csv"),
         style="dim",
-        highlight=False,
     )
 
 
@@ -205,11 +203,8 @@ def print_line(title: str, result: Run, console: Console) -> None:
     """One line for a row of a sweep."""
     accuracy = result.accuracy
     measure = next(name for name in MEASURES if name in accuracy["test"])
-    console.print(
-        f"[bold]{escape(title)}[/]: {MEASURES[measure]} {percent(accuracy['test'][measure])} test, "
-        f"{percent(accuracy['validation'][measure])} validation, {duration(result.seconds)}",
-        highlight=False,
-    )
+    splits = (f"{percent(accuracy[split][measure])} {split}" for split in ("test", "validation") if split in accuracy)
+    console.print(f"[bold]{escape(title)}[/]: {MEASURES[measure]} {', '.join(splits)}, {duration(result.seconds)}")
 
 
 def print_next(console: Console) -> None:
@@ -221,8 +216,6 @@ def print_next(console: Console) -> None:
         "  [bold]make dashboard[/]                              the results as web pages\n"
         "  [bold]make costs[/]                                  every row's FLOPs and parameters beside the paper's\n"
         "  [bold]python run.py table5=none scale=cifar10[/]     the same on CIFAR-10, for one GPU",
-        highlight=False,
-        soft_wrap=True,
     )
 
 

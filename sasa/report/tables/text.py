@@ -140,7 +140,7 @@ def _record(comparison: Comparison, line: Line, columns: Sequence[str], measures
     texts += [*(labels.get(column, "") for column in columns), line.status, comparison.table.split]
     numbers = [fixed(getattr(line, name), decimals) for name, decimals in CSV_NUMBERS.items()]
     for measure in measures:
-        scores = flat(measure, line.scores.get(measure, NOTHING))
+        scores = flat(measure, line.score(measure))
         numbers += [fixed(value, 1 if name.endswith("published") else 4) for name, value in scores.items()]
     return [*map(clean, texts), *numbers, "; ".join(line.notes)]
 
@@ -167,7 +167,7 @@ def _table(comparison: Comparison) -> dict[str, object]:
         row = asdict(line) | {"cells": dict(zip(table.columns, line.cells, strict=True))}
         del row["scores"]
         for measure in table.measures:
-            row |= flat(measure, line.scores.get(measure, NOTHING))
+            row |= flat(measure, line.score(measure))
         for run in row["runs"]:
             del run["config"]
         rows.append(row)
