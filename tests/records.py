@@ -1,35 +1,31 @@
 """Records of runs that never were, as a finished, running, failed or interrupted run leaves them."""
 
 import base64
+import io
 import json
 import math
 import os
 import random
 import socket
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from sasa.records.result import Costs, Run
 from sasa.report.paper import BOXES, TABLES
 
 LEVELS = {"demo": 0.62, "cifar10": 1.08, "imagenet": 1.0}  # our top-1 as a share of the paper's
+STEPS = 60  # of an epoch
 EPOCHS = {"demo": 8, "cifar10": 100, "imagenet": 130}
 DATA = {"demo": "shapes", "cifar10": "cifar10", "imagenet": "imagenet"}
 
 
 def png(side: int, pixels: bytes) -> bytes:
     """An RGB PNG of side x side pixels."""
-    rows = b"".join(b"\0" + pixels[3 * side * y : 3 * side * (y + 1)] for y in range(side))
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows)),
-        (b"IEND", b""),
-    )
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
+    file = io.BytesIO()
+    Image.frombytes("RGB", (side, side), pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def add_run(
@@ -44,28 +40,29 @@ def add_run(
     published = next((one for one in TABLES[table].rows if one.name == row), None) if table in TABLES else None
     flops, params = (published.flops or 5.0, published.params or 18.0) if published else (7.0, 18.0)
     epochs, command = EPOCHS[scale], f"python run.py {table}={row} scale={scale} seed={seed} {variant}".strip()
-    names = {"key": f"{chance.getrandbits(64):016x}", "table": table, "row": row, "scale": scale, "seed": seed}
     k = int(row[1:]) if row and table == "table4" and row[1:].isdigit() else 7
     config = {
         "backbone": {"depth": 50, "width": 1.0}, "extent": {"k": k}, "layers": {"groups": ["attention"] * 4},
         "position": {"encoding": row if table == "table5" else "relative"},
-        "train": {"epochs": epochs, "lr": 0.003, "compile": False}, "data": {"name": DATA[scale], "root": None}, "seed": seed,
+        "train": {"epochs": epochs, "lr": 0.003, "compile": False},
+        "data": {"name": DATA[scale], "root": None, "classes": 8 if scale == "demo" else 1000}, "seed": seed,
     }  # fmt: skip
-    defaults = {"extent.k": 7} if k != 7 else {"seed": 0} if seed else {}
-    content = {**names, "variant": variant, "command": command, "config": config, "defaults": defaults}
-    (folder / "config.json").write_text(json.dumps(content))
     finished = status == "finished"
-    result = {
-        **names, "status": status, "variant": variant, "reason": None, "same_as": None, "data": DATA[scale],
-        "epochs": epochs, "epochs_done": epochs if finished else int(epochs * done * 0.5),
-        "accuracy": {split: accuracy(table, top1) for split in ("validation", "test")} if finished else None,
-        "costs": {"flops": flops * 1.7e7, "params": params * 6.3e4},
-        "paper_costs": {"flops": flops * 1e9 - 3e7, "params": params * 1e6 + 4e4}, "backend": "tiled", "device": "x86_64",
+    known = {
+        "key": f"{chance.getrandbits(64):016x}", "table": table, "row": row, "rows": [], "scale": scale, "seed": seed,
+        "variant": variant, "command": command, "config": config,
+        "defaults": {"extent.k": 7} if k != 7 else {"seed": 0} if seed else {}, "status": status, "data": DATA[scale],
+        "epochs": epochs, "epochs_done": epochs if finished else int(epochs * done * 0.5), "steps_per_epoch": STEPS,
+        "accuracy": {split: accuracy(table, top1) for split in ("validation", "test")} if finished else {},
+        "costs": Costs(flops * 1.7e7, params * 6.3e4),
+        "paper_costs": Costs(flops * 1e9 - 3e7, params * 1e6 + 4e4), "backend": "tiled", "device": "x86_64",
         "versions": {"torch": "2.15.0", "sasa": "0.1.0"}, "seconds": 41.2 if finished else None, "images_per_second": 812.0,
         "pid": os.getpid(), "host": socket.gethostname(),
-        "started": f"2026-01-{1 + seed % 28:02d}T10:{chance.randrange(60):02d}:00+00:00", **fields,
+        "started": f"2026-01-{1 + seed % 28:02d}T10:{chance.randrange(60):02d}:00+00:00",
     }  # fmt: skip
-    (folder / "result.json").write_text(json.dumps(result))
+    run = Run(**known | fields)
+    (folder / "config.json").write_text(json.dumps(run.configured()))
+    (folder / "result.json").write_text(json.dumps(run.result()))
     write_metrics(folder, epochs, top1, done if not finished else 1.0, chance)
     if files:
         write_files(folder, chance)
@@ -79,7 +76,9 @@ def accuracy(table: str | None, level: float) -> dict[str, float]:
     return {"loss": 1.1, "top1": level, "top5": min(99.0, level + 17)}
 
 
-def write_metrics(folder: Path, epochs: int, top1: float, done: float, chance: random.Random, steps: int = 60) -> None:
+def write_metrics(
+    folder: Path, epochs: int, top1: float, done: float, chance: random.Random, steps: int = STEPS
+) -> None:
     """Curves that rise to top1."""
     lines = []
     for step in range(10, int(epochs * steps * done) + 1, 10):

@@ -16,7 +16,7 @@ from records import add_many, add_run, add_table
 
 from sasa.errors import InputError
 from sasa.records.collect import collect
-from sasa.report.pages import vega
+from sasa.report.pages import script
 from sasa.report.pages.build import build
 from sasa.report.pages.figures import FLOPS, PARAMS, all_runs, figures
 from sasa.report.pages.files import POINTS, details, read_curves, run_id
@@ -154,17 +154,16 @@ def test_curves_are_thinned_and_survive_broken_lines(tmp_path: Path) -> None:
         '{"split": "train", "ep',
     ]
     path.write_text("\n".join(lines))
-    curves = read_curves(path)
+    curves = read_curves(path, 100)
     assert len(curves["train"]["x"]) in (POINTS - 1, POINTS)
     assert curves["train"]["x"][-1] == pytest.approx(10.0)
     assert curves["validation"] == {"x": [1.0], "loss": [None], "top1": [20]}
-    assert read_curves(tmp_path / "none") == {}
+    assert read_curves(tmp_path / "none", None) == {}
 
 
 def test_the_first_epoch_is_placed_by_the_record(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"split": "train", "epoch": 1, "step": 10, "loss": 2.0}\n')
-    (tmp_path / "result.json").write_text('{"steps_per_epoch": 40}')
-    assert read_curves(tmp_path / "metrics.jsonl")["train"]["x"] == [0.25]
+    assert read_curves(tmp_path / "metrics.jsonl", 40)["train"]["x"] == [0.25]
 
 
 def test_embedded_json_cannot_end_its_script() -> None:
@@ -209,7 +208,7 @@ def test_everything_from_files_is_escaped(tmp_path: Path) -> None:
 def test_broken_files_beside_a_record_are_left_out(tmp_path: Path) -> None:
     folder = add_run(tmp_path, "table4", "k3", files=True)
     for name in ("costs.json", "attention.json"):
-        for text in ("{", "[]", '{"layers": [1], "images": [1]}', '{"layers": 3, "images": 4}'):
+        for text in ("", "{", '{"layers": [{"name": "st', "[]", "\0"):
             (folder / name).write_text(text)
             (run,) = collect(tmp_path).runs
             assert not details(tmp_path, run).layers or name != "costs.json"
@@ -316,7 +315,7 @@ def test_nothing_is_fetched_from_elsewhere(tmp_path: Path) -> None:
     add_table(tmp_path, "table4", seeds=1, files=True)
     build(tmp_path, tmp_path / "dashboard")
     for path in (tmp_path / "dashboard").rglob("*"):
-        if path.suffix in (".html", ".css", ".js") and path.name != vega.NAME:  # the browser's tests watch that one
+        if path.suffix in (".html", ".css", ".js") and path.name != script.NAME:  # the browser's tests watch that one
             addresses = set(re.findall(r"(?:https?:)?//[\w.]+\.[a-z]+", path.read_text()))
             assert addresses <= {"http://www.w3.org"}, path
             sources = re.findall(r'(?:src|href)="([^"#]+)"', path.read_text()) if path.suffix == ".html" else []
@@ -325,15 +324,15 @@ def test_nothing_is_fetched_from_elsewhere(tmp_path: Path) -> None:
 
 
 def test_the_script_of_the_charts_is_written_once(tmp_path: Path) -> None:
-    vega.place(tmp_path)
-    path = tmp_path / vega.NAME
+    script.place(tmp_path)
+    path = tmp_path / script.NAME
     text = path.read_text()
     assert text.startswith(f"// altair {version('altair')}, vl-convert-python {version('vl-convert-python')}")
     os.utime(path, (1, 1))
-    vega.place(tmp_path)
+    script.place(tmp_path)
     assert path.stat().st_mtime == 1
     path.write_text("// altair 0.1, " + text)  # of another version
-    vega.place(tmp_path)
+    script.place(tmp_path)
     assert path.read_text() == text
 
 

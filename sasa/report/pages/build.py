@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sasa.errors import InputError
-from sasa.report.pages import vega
+from sasa.report.pages import script
 from sasa.report.pages.files import PICTURES, run_id
 from sasa.report.pages.site import ASSETS, TEMPLATES, Site, require
 
@@ -24,9 +24,9 @@ def build(output: Path, to: Path) -> Path:
     require(output)
     before = prepare(to)
     with ProcessPoolExecutor(1) as beside:  # Vega takes about as long as 500 runs do
-        placed = beside.submit(vega.place, to)
+        placed = beside.submit(script.place, to)
         site = Site(output)
-        written = {to / vega.NAME, *write_pages(site, to), *place_pictures(site, to)}
+        written = {to / script.NAME, *write_pages(site, to), *place_pictures(site, to)}
         placed.result()
     for path in before - written:
         path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sasa.errors import InputError
-from sasa.report.pages import vega
+from sasa.report.pages import script
 from sasa.report.pages.files import PICTURES, Curves
 from sasa.report.pages.site import ASSETS, TEMPLATES, Site
 
@@ -31,7 +31,7 @@ class Server(ThreadingHTTPServer):
         self.known: dict[str, tuple[object, Curves]] = {}
         self.site, self.stamp = Site(output, live=True, curves=self.known), self.changes()
         super().__init__((HOST, port), Handler)
-        threading.Thread(target=vega.script, daemon=True).start()  # the first page need not wait for it
+        threading.Thread(target=script.script, daemon=True).start()  # the first page need not wait for it
 
     def changes(self) -> str:
         """A text that differs whenever a record file does; the process ids tell of runs that were killed."""
@@ -62,8 +62,8 @@ class Server(ThreadingHTTPServer):
         """What lies at a path. KeyError or OSError for what is not there."""
         if name == "changes":
             return self.changes().encode()
-        if name == vega.NAME:
-            return vega.script().encode()
+        if name == script.NAME:
+            return script.script().encode()
         if name in ASSETS:
             return (TEMPLATES / name).read_bytes()
         site = self.fresh()

@@ -1,10 +1,9 @@
-"""How the figures are drawn: Altair's specifications, and with Vega one script of them beside the pages."""
+"""The kinds of charts of the dashboard, as Altair's specifications without data.
 
-import hashlib
-import json
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
+A page holds a chart's data and its axes' titles alone; templates/charts.js puts them into the specification of its
+kind. Colours are the page's CSS variables, so that a chart turns light or dark with its page.
+"""
+
 from typing import Any
 
 import altair as alt
@@ -126,32 +125,3 @@ def opacity() -> Any:
 # The series that a click on the legend leaves in full colour; without a click, all of them. It is a parameter of the
 # first layer of a chart, which its legend is made for.
 CHOSEN = alt.selection_point(name="chosen", fields=["series"], bind="legend")
-
-
-NAME = "vega.js"
-
-
-def stamp() -> str:
-    """The script's first line, which tells whether one that was written before is the present one."""
-    charts = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    return f"// altair {version('altair')}, vl-convert-python {version('vl-convert-python')}, {charts}\n"
-
-
-@cache
-def script() -> str:
-    """Vega, Vega-Lite and Vega-Embed, and the specifications as `sasa.specs`. It takes two seconds, once a process."""
-    import vl_convert  # it takes a second
-
-    vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    specs = json.dumps(specifications(), separators=(",", ":"))
-    return f"{stamp()}{vega}\n(window.sasa ||= {{}}).specs = {specs};\n"
-
-
-def place(folder: Path) -> None:
-    """Writes the script into a folder, unless the present one stands there already."""
-    path, line = folder / NAME, stamp().encode()
-    if path.exists():
-        with path.open("rb") as file:
-            if file.read(len(line)) == line:
-                return
-    path.write_text(script(), encoding="utf-8")
