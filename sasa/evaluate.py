@@ -23,8 +23,9 @@ FILE = "evaluations.json"  # beside the run's checkpoint, by what was evaluated
 
 def evaluate(config: Config, checkpoint: Path) -> dict[str, float | None]:
     """The measures of a run's evaluated weights on the test images of a configuration."""
-    import torch  # takes seconds, which a mistyped command need not wait for
+    import torch  # these take seconds, which a mistyped command need not wait for
 
+    # and what imports it
     from sasa.data.build import Splits, eval_loader, open_test
     from sasa.models.build import network
     from sasa.train.checkpoint import load

@@ -43,15 +43,15 @@ def main() -> None:
     small, large = (1, 8) if options.what == "detectors" else (8, 128)
     batch = options.batch or (large if device.type == "cuda" else small)
     if options.what == "ops":
-        from sasa.bench import ops
+        from sasa.bench import ops  # its contenders take seconds
 
         rows = ops.run(device, dtype, batch, options.quick)
     elif options.what == "detectors":
-        from sasa.bench import detectors
+        from sasa.bench import detectors  # its contenders take seconds
 
         rows = detectors.run(device, dtype, batch, options.quick)
     else:
-        from sasa.bench import models
+        from sasa.bench import models  # its contenders take seconds
 
         rows = models.run(device, dtype, batch, options.quick, options.compile)
     conditions = {

@@ -77,7 +77,7 @@ def ours(backend: str) -> Contender:
 
 def flex() -> Contender:
     """FlexAttention with a 2-D window as mask and the relative term read by score_mod; forward only on the CPU."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention  # a second
 
     compiled = torch.compile(flex_attention, dynamic=False)
     masks: dict[tuple[int, int, int], Any] = {}
@@ -112,7 +112,7 @@ def flex() -> Contender:
 
 def natten(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """NATTEN's neighbourhood attention, where it is installed: no relative term, and windows moved inside at borders."""
-    from natten import na2d
+    from natten import na2d  # not everywhere
 
     heads, extent, _ = row.shape
     q, k, v = (x.unflatten(-1, (heads, -1)) for x in (query, key, value))

@@ -50,7 +50,7 @@ TITLE = "Stand-Alone Self-Attention in Vision Models, reproduced"
 
 def report(runs: Iterable[Run], project: str, entity: str, scale: str) -> Any:
     """A report (wandb_workspaces) of the runs at one scale, not saved: building it needs no server."""
-    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.reports.v2 as wr  # seconds
 
     found = list(runs)
     blocks: list[Any] = [
@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY", ""), help="default: the one of your login")
     parser.add_argument("--scale", default="demo", help="the scale of the tables (default: demo)")
     options = parser.parse_args(arguments)
-    import wandb
+    import wandb  # half a second, which --help need not wait for
 
     if not wandb.login(prompt=False):
         raise InputError("not logged in to W&B: run `wandb login` once, or set WANDB_API_KEY, and ask again")

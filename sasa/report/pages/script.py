@@ -20,7 +20,7 @@ def script() -> str:
     """Vega, Vega-Lite and Vega-Embed, and the specifications as `sasa.specs`. It takes two seconds, once a process."""
     import vl_convert  # it and Altair take a second
 
-    from sasa.report.pages.charts import specifications
+    from sasa.report.pages.charts import specifications  # Altair
 
     vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     specs = json.dumps(specifications(), separators=(",", ":"))
