@@ -518,14 +518,20 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "epochs"), [("conv_baseline", 2), ("attention_full", 4)])
-def test_the_demo_finds_the_parts(name: str, epochs: int, tmp_path: Path) -> None:
-    """Losses fall and the AP on unseen generated images rises above 0.3; the convolution row does so in half its time."""
+@pytest.mark.parametrize(
+    ("name", "epochs", "ap"),
+    [
+        ("conv_baseline", 1, 25),  # set from 3 seeds, AVX2 and AVX-512: 36.9..40.1
+        ("attention_full", 2, 10),  # set from 4 seeds, AVX2 and AVX-512: 18.3..32.9
+    ],
+)
+def test_the_demo_finds_the_parts(name: str, epochs: int, ap: float, tmp_path: Path) -> None:
+    """In half of the demo's epochs and less, losses fall to a quarter and the AP on unseen images rises from 0."""
     config = row(name, f"train.epochs={epochs}", "tracker=none", f"output={tmp_path}")
     result = train(config, name)
     losses = [line["loss"] for line in metrics(next(tmp_path.glob("table2/*/*"))) if line["split"] == "train"]
-    assert losses[-1] < 0.6 * losses[0]
-    assert result["accuracy"]["test"]["ap"] > 30
+    assert losses[-1] < 0.4 * losses[0]  # set from the same runs: 0.14..0.26
+    assert result["accuracy"]["test"]["ap"] > ap
 
 
 def replace_indices(samples: Samples, indices: np.ndarray) -> Samples:
