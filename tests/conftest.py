@@ -1,5 +1,6 @@
 """The real command line in subprocesses, and a small image folder for it to train on."""
 
+import math
 import os
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if minutes is None or config.option.keyword or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return []
     cores = len(os.sched_getaffinity(0))
-    expected = max(LONGEST, round(minutes / cores))
+    expected = max(LONGEST, math.ceil(minutes / cores))
     return [
         f"expected: about {expected} minutes ({minutes} of CPU on {cores} cores), more with other programs beside it"
     ]

@@ -1,5 +1,6 @@
 """Detection: costs, boxes in and out, losses, training to an AP, resumption, and what is refused."""
 
+import io
 import json
 import os
 import subprocess
@@ -510,13 +511,17 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert list(killed.glob("table2/*/*/checkpoint.pt"))
     assert not any(
         json.loads(path.read_text())["status"] == "finished" for path in killed.glob("table2/*/*/result.json")
     )
-    for output in (killed, whole):
-        train(row("attention_full", *overrides, f"output={output}"), "attention_full")
-    one, two = (next(output.glob("table2/*/*")) for output in (killed, whole))
+    printed = Console(file=io.StringIO())
+    one, two = (
+        job.run(row("attention_full", *overrides, f"output={output}"), Identity("table2", "own", (), "test"), printed)[
+            1
+        ]
+        for output in (killed, whole)
+    )
+    assert printed.file.getvalue().count("going on from step") == 1  # type: ignore[attr-defined]
     assert metrics(one) == metrics(two)
     results = [json.loads((folder / "result.json").read_text()) for folder in (one, two)]
     assert results[0]["accuracy"] == results[1]["accuracy"]
@@ -525,14 +530,20 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "epochs"), [("conv_baseline", 2), ("attention_full", 4)])
-def test_the_demo_finds_the_parts(name: str, epochs: int, tmp_path: Path) -> None:
-    """Losses fall and the AP on unseen generated images rises above 0.3; the convolution row does so in half its time."""
+@pytest.mark.parametrize(
+    ("name", "epochs", "ap"),
+    [
+        ("conv_baseline", 1, 25),  # set from 3 seeds, AVX2 and AVX-512: 36.9..40.1
+        ("attention_full", 2, 10),  # set from 5 seeds, AVX2 and AVX-512: 18.3..32.9
+    ],
+)
+def test_the_demo_finds_the_parts(name: str, epochs: int, ap: float, tmp_path: Path) -> None:
+    """In half of the demo's epochs and less, losses fall to a quarter and the AP on unseen images rises from 0."""
     config = row(name, f"train.epochs={epochs}", "tracker=none", f"output={tmp_path}")
     result = train(config, name)
     losses = [line["loss"] for line in metrics(next(tmp_path.glob("table2/*/*"))) if line["split"] == "train"]
-    assert losses[-1] < 0.6 * losses[0]
-    assert result["accuracy"]["test"]["ap"] > 30
+    assert losses[-1] < 0.4 * losses[0]  # set from the same runs: 0.14..0.26
+    assert result["accuracy"]["test"]["ap"] > ap
 
 
 def replace_indices(samples: Samples, indices: np.ndarray) -> Samples:
