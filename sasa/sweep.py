@@ -102,7 +102,7 @@ def conclude(folder: Path, command: str, crash: str, number: int) -> int:
         if word.status == "running" and not number:
             word.leave("failed", reason=f"its process ended without a word{f' ({crash})' if crash else ''}")
     for table, scale, variant, output in dict.fromkeys(word.table for word in words if word.table):
-        print_table(table, scale, variant, output, Console())
+        print_table(table, scale, variant, output, Console(), failures=False)
     failed = [word for word in words if word.status == "failed"]
     for word in failed:
         complaints.print(f"[red]failed[/]  {escape(word.label)}: {escape(word.reason)}")

@@ -33,17 +33,27 @@ STYLES = {
 
 
 def print_table(
-    table: str, scale: str, variant: str = "", output: Path | str = "outputs", console: Console | None = None
+    table: str,
+    scale: str,
+    variant: str = "",
+    output: Path | str = "outputs",
+    console: Console | None = None,
+    failures: bool = True,
 ) -> None:
     """Reads `output` and prints one table at one scale and variant. Raises InputError for an unknown table."""
     console = console or Console()
     collection = collect(Path(output))
-    print_comparison(compare(find_table(table), collection.runs, scale, variant), console)
+    print_comparison(compare(find_table(table), collection.runs, scale, variant), console, failures=failures)
     print_warnings(collection.warnings, console)
 
 
-def print_comparison(comparison: Comparison, console: Console, own_costs: bool = False, top1: bool = True) -> None:
-    """Prints the table in the widest layout that the console holds, with its caption and notes below."""
+def print_comparison(
+    comparison: Comparison, console: Console, own_costs: bool = False, top1: bool = True, failures: bool = True
+) -> None:
+    """Prints the table in the widest layout that the console holds, with its caption and notes below.
+
+    Without `failures` there is no note on a row that failed: its reason is told elsewhere.
+    """
     console.print()
     console.print(Text(clean(comparison.table.title), "bold"))
     console.print(_fitting(comparison, console, own_costs, top1))
@@ -57,7 +67,7 @@ def print_comparison(comparison: Comparison, console: Console, own_costs: bool =
     for line in comparison.lines:
         present = {run.status for run in line.runs}
         worst = next((status for status in ("failed", "interrupted", "running") if status in present), "finished")
-        for note in line.notes:
+        for note in line.notes if failures or worst != "failed" else ():
             console.print(Padding(Text(shorten(note), STYLES[worst]), (0, 0, 0, 2)))
     if comparison.hint:
         console.print(Padding(Text(comparison.hint), (0, 0, 0, 2)))
