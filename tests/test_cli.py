@@ -383,5 +383,5 @@ def test_make_tables_does_what_the_scale_has_and_goes_on_after_a_failed_row(tmp_
     assert "left out at SCALE=imagenet: table2" in done.stdout
     assert "with failed rows: table5 table6" in done.stdout
     for row in ("table5=none", "table5=relative", "table6=position"):
-        assert f"failed  {row}: data.root=null, but data.reader=folder reads images from a folder" in done.stderr
+        assert f"failed  {row}: data.root=null, but the images are read from a folder: set data.root" in done.stderr
     assert not (tmp_path / "table2").exists()

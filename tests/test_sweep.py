@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, TINY, Ended, call, end, environment, start
@@ -18,7 +19,7 @@ from sasa.sweep import threads
 from sasa.train.device import first_free
 
 WIDTH = "scale.width=0.0625"
-LONG = [*(word for word in TINY if "epochs=1" not in word and "train_images" not in word), WIDTH, "train.epochs=200"]
+LONG = [*(word for word in TINY if "epochs=1" not in word), WIDTH]
 LAUNCHERS = [
     pytest.param("joblib", marks=pytest.mark.skipif(not find_spec("joblib"), reason="the extra joblib")),
     pytest.param("submitit_local", marks=pytest.mark.skipif(not find_spec("submitit"), reason="the extra slurm")),
@@ -26,10 +27,14 @@ LAUNCHERS = [
 ]
 
 
+def results(output: Path) -> list[dict[str, Any]]:
+    """What is recorded of each run."""
+    return [json.loads(path.read_text()) for path in output.glob("table*/*/*/result.json")]
+
+
 def status(output: Path) -> dict[str, str]:
     """What has become of each row."""
-    found = [json.loads(path.read_text()) for path in output.glob("table*/*/*/result.json")]
-    return {one["row"]: one["status"] for one in found}
+    return {one["row"]: one["status"] for one in results(output)}
 
 
 def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
@@ -42,52 +47,41 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_rows_train_in_other_processes_and_a_failed_one_is_named(launcher: str, tmp_path: Path) -> None:
-    rows = ["-m", "table6=glob(*)", "train.optimizer=nesterov,nesterof", WIDTH, *TINY, f"output={tmp_path}/out it"]
-    ended = call(*rows, f"hydra/launcher={launcher}", cwd=tmp_path)
-    assert ended.code == 1, ended.text
-    assert "Traceback" not in ended.text
-    failed = [line for line in ended.err.splitlines() if line.startswith("failed")]
-    assert len(failed) == 2, ended.err
-    for line, row in zip(failed, ("content_position", "position"), strict=True):
-        assert line.startswith(f"failed  table6={row} train.optimizer=nesterof: train.optimizer=nesterof: timm has no")
-    assert "Table 6" in ended.out
-    found = [json.loads(path.read_text()) for path in (tmp_path / "out it").glob("table6/*/*/result.json")]
-    finished = [one for one in found if one["status"] == "finished"]
-    assert {one["row"] for one in finished} == {"content_position", "position"}
-    for one in finished:
-        assert f"{one['accuracy']['test']['top1']:.1f}" in ended.out.split("Table 6")[1]
-    assert os.getpid() not in {one["pid"] for one in found}
-    again = call(*[word.replace(",nesterof", "") for word in rows], cwd=tmp_path)
-    assert again.code == 0, again.text
-    assert again.out.count("is finished already: nothing is trained") == 2
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", *LAUNCHERS])
-def test_ctrl_c_leaves_runs_that_the_same_command_resumes(launcher: str, tmp_path: Path) -> None:
-    command = ["-m", "table5=none,absolute", *LONG, "data.train_images=64", f"output={tmp_path}"]
-    process = start(*command, f"hydra/launcher={launcher}")
-    wait_until(lambda: list(tmp_path.glob("table5/*/*/metrics.jsonl")), process)
-    time.sleep(2)
+def test_rows_are_stopped_resumed_finished_and_failed_ones_named(launcher: str, tmp_path: Path) -> None:
+    """The same command, stopped by Ctrl-C and started again, in this process or in others."""
+    output = tmp_path / "out it"
+    command = ["-m", "table6=position", "train.optimizer=nesterof,nesterov", *LONG, "train.epochs=40"]
+    command += [f"output={output}", f"hydra/launcher={launcher}"]
+    process = start(*command)
+    wait_until(lambda: list(output.glob("table6/*/*/metrics.jsonl")), process)
     process.send_signal(signal.SIGINT)
-    ended = end(process)
-    assert ended.code == 130, ended.text
-    assert "Traceback" not in ended.text
-    assert "The same command goes on with what is left:" in ended.out
-    assert set(status(tmp_path).values()) == {"interrupted"}
-    assert list(tmp_path.glob("table5/*/*/checkpoint.pt"))
-    again = start(*command)
-    assert any("going on from step" in line for line in again.stdout)
-    again.send_signal(signal.SIGINT)
-    end(again)
+    stopped = end(process)
+    assert stopped.code == 130, stopped.text
+    assert "The same command goes on with what is left:" in stopped.out
+    interrupted, failed = sorted(results(output), key=lambda one: one["status"], reverse=True)
+    assert (interrupted["status"], failed["status"]) == ("interrupted", "failed")
+    assert (interrupted["pid"] == process.pid) == (launcher == "basic")
+
+    ended = end(start(*command))
+    assert ended.code == 1, ended.text
+    expected = (
+        "failed  train.optimizer=nesterof: train.optimizer=nesterof: timm has no such optimizer. Did you mean nesterov"
+    )
+    for told in (stopped, ended):
+        assert "Traceback" not in told.text
+        assert next(line for line in told.err.splitlines() if line.startswith("failed")).startswith(expected)
+    finished = next(one for one in results(output) if one["status"] == "finished")
+    assert finished["epochs_done"] == 40
+    assert f"{finished['accuracy']['test']['top1']:.1f}" in ended.out.split("Table 6", 1)[1]
+    log = next(path for path in output.glob("table6/*/*/run.log") if "finished:" in path.read_text()).read_text()
+    assert log.count("epoch 1/40") == 1  # it went on, and did not begin again
 
 
 @pytest.mark.slow
 def test_a_row_whose_process_is_killed_is_named(tmp_path: Path) -> None:
     pytest.importorskip("joblib")
-    command = ["-m", "table5=none", *LONG, "data.train_images=64", f"output={tmp_path}", "hydra/launcher=joblib"]
+    command = ["-m", "table5=none", *LONG, "train.epochs=200", f"output={tmp_path}", "hydra/launcher=joblib"]
     process = start(*command)
     wait_until(lambda: list(tmp_path.glob("table5/*/*/metrics.jsonl")), process)
     os.kill(json.loads(next(tmp_path.glob("table5/*/*/result.json")).read_text())["pid"], signal.SIGKILL)
@@ -114,7 +108,7 @@ def test_two_sweeps_at_once_share_their_rows(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_waits_for_a_row_of_another_and_takes_over_what_a_dead_one_left(tmp_path: Path) -> None:
-    row = [*LONG, "data.train_images=64", f"output={tmp_path}", "train.checkpoint_minutes=0"]
+    row = [*LONG, "train.epochs=200", f"output={tmp_path}", "train.checkpoint_minutes=0"]
     other = start("table5=none", *row)
     wait_until(lambda: list(tmp_path.glob("table5/*/*/checkpoint.pt")), other)
     process = start("-m", "table5=none", *row)
@@ -124,6 +118,7 @@ def test_a_sweep_waits_for_a_row_of_another_and_takes_over_what_a_dead_one_left(
     other.kill()
     other.communicate()
     assert any("going on from step" in line for line in process.stdout)
+    assert any("epoch" in line for line in process.stdout)
     process.send_signal(signal.SIGINT)
     assert end(process).code == 130
 
