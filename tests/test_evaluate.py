@@ -22,14 +22,14 @@ def test_a_run_on_its_own_images_and_on_others(trained: tuple[Path, Ended], tmp_
     output = shutil.copytree(trained[0], tmp_path / "out")
     folder = only(output).parent
     first = json.loads((folder / "result.json").read_text())["accuracy"]["test"]
-    for words in ([], ["data.size=48"], ["data.size=48"]):
-        ended = evaluate("table1/conv_stem_26", *words, f"--output={output}")
+    for run, *words in (["table1/conv_stem_26", "data.size=48"], [str(folder)]):
+        ended = evaluate(run, *words, f"--output={output}")
         assert ended.code == 0, ended.text
-    same, larger = json.loads((folder / "evaluations.json").read_text()).values()
+    larger, same = json.loads((folder / "evaluations.json").read_text()).values()
     assert same["accuracy"] == pytest.approx(first)
     assert (same["data"]["size"], larger["data"]["size"]) == (32, 48)
     assert larger["accuracy"]["loss"] != same["accuracy"]["loss"]
-    assert f"top1 {first['top1']:.2f}" in evaluate(str(folder), f"--output={output}").out
+    assert f"top1 {first['top1']:.2f}" in ended.out
 
 
 @pytest.mark.parametrize(
