@@ -24,7 +24,7 @@ from sasa.report.pages.site import Site, embedded
 from sasa.report.pages.views import scales
 from sasa.report.paper import TABLES
 from sasa.report.tables.compare import compare
-from sasa.report.verdicts import STATEMENTS, Verdict, contrast, judge, pooled, quantile
+from sasa.report.verdicts import STATEMENTS, Verdict, contrast, judge, pooled, quantile, seeds_for
 
 NASTY = "</script><script>alert(1)</script>"
 
@@ -139,6 +139,53 @@ def test_a_seed_that_has_just_begun_unsettles_nothing(tmp_path: Path) -> None:
     }
     add_run(tmp_path, "table1", "conv_stem_50", seed=3, **begun)  # type: ignore[arg-type]
     assert found(tmp_path, "cheaper") == before
+
+
+def test_networks_at_chance_or_at_the_ceiling_decide_nothing(tmp_path: Path) -> None:
+    """Simulated as binomial: 1000 images of 8 classes, each a guess, or all but two known."""
+    chance = random.Random(0)
+    for number in range(60):
+        level = (0.125, 0.998)[number % 2]
+        output = tmp_path / str(number)
+        put_table6(
+            output,
+            *([100 * sum(chance.random() < level for _ in range(1000)) / 1000 for _ in range(3)] for _ in range(2)),
+        )
+        verdict = found(output, "interaction")
+        assert verdict.verdict == "not decidable yet"
+        assert "at chance or at the ceiling" in verdict.why or "do not differ" in verdict.why
+
+
+def test_the_advised_seeds_decide_four_times_of_five() -> None:
+    """A difference of 1 with a deviation of 1 a seed, two seeds a row to begin with; decided by the same interval."""
+    chance, decided, advised = random.Random(1), 0, 12
+    t = quantile(0.975, 2 * advised - 2)
+    assert seeds_for(1.0, quantile(0.975, 22) * math.sqrt(2 / 12), quantile(0.975, 22), 12) in (17, 18, 19)
+    needed = seeds_for(1.0, t * math.sqrt(2 / advised), t, advised)
+    assert needed is not None
+    for _ in range(400):
+        one, two = ([chance.gauss(mean, 1) for _ in range(needed)] for mean in (1, 0))
+        difference, errors = contrast([one], [two])
+        spread = pooled([one, two])
+        assert spread is not None
+        decided += difference > quantile(0.975, spread.freedom) * spread.deviation * errors
+    assert 0.74 < decided / 400 < 0.9
+
+
+def test_verdicts_on_the_terminal_and_as_json(tmp_path: Path) -> None:
+    put_table6(tmp_path, [70.0, 70.2, 70.1], [70.3, 70.1, 70.2])
+    words = [sys.executable, "-m", "sasa.report", "verdicts", "--output", str(tmp_path)]
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "reproduced        Attention by position alone (q·r) costs little." in text
+    assert "confirmed q·r alone loses little to q·k + q·r: -0.10 (interval " in text
+    (setting,) = json.loads(
+        subprocess.run([*words, "--format", "json"], capture_output=True, text=True, check=True).stdout
+    )
+    interaction = next(one for one in setting["statements"] if one["statement"]["name"] == "interaction")
+    assert (setting["scale"], interaction["verdict"]) == ("demo", "reproduced")
+    assert interaction["findings"][0]["low"] < -0.1 < interaction["findings"][0]["high"]
+    wrong = subprocess.run([*words, "--scale", "dmeo"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, "Did you mean demo" in wrong.stderr) == (2, True)
 
 
 def test_curves_are_thinned_and_survive_broken_lines(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m sasa.report`: the paper's tables beside our runs. Also: dashboard, browse and wandb, each with --help."""
+"""`python -m sasa.report`: the paper's tables beside our runs. Also, each with --help: verdicts, dashboard, browse, wandb."""
 
 import argparse
 import os
@@ -22,6 +22,7 @@ from sasa.report.tables.text import comma_separated, latex, markdown, structured
 PROGRAMS = {  # imported when asked for: a table needs none of what they need
     "dashboard": "sasa.report.pages.build",
     "browse": "sasa.report.pages.serve",
+    "verdicts": "sasa.report.verdicts",
     "wandb": "sasa.report.tracker",
 }
 FORMATS = ("rich", "markdown", "csv", "latex", "json")

@@ -13,7 +13,7 @@ from sasa.records.result import Run
 from sasa.report.paper import MEASURES, TABLES, find_table
 from sasa.report.tables.compare import compare, settings
 from sasa.report.tables.text import escape_markdown, markdown
-from sasa.report.verdicts import Finding, Verdict, judge
+from sasa.report.verdicts import Verdict, claim_text, judge
 
 COLUMNS = ("row", "status", "flops_published", "flops", "params_published", "params", "seeds")
 
@@ -96,15 +96,6 @@ def verdict_text(one: Verdict) -> str:
     """A statement, its verdict and its claims as Markdown."""
     claims = "".join(f"\n  - {escape_markdown(claim_text(found))}" for found in one.findings)
     return f"- **{escape_markdown(one.statement.text)}** {one.verdict}{claims}"
-
-
-def claim_text(found: Finding) -> str:
-    """A claim as one line: the difference, its interval, the seeds, the paper's difference, and why it is open."""
-    own = "no difference yet" if found.difference is None else f"{found.difference:+.1f}"
-    if found.low is not None:
-        own += f" (interval {found.low:+.1f} to {found.high:+.1f})"
-    seeds = f", {min(found.seeds)} seeds" if found.difference is not None else ""
-    return f"{found.claim.text}: {own}{seeds}; paper {found.published:+.1f}" + (f"; {found.why}" if found.why else "")
 
 
 def without_title(text: str) -> str:

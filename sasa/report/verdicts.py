@@ -6,18 +6,30 @@ over seeds pooled over the rows of the table that have several. The intervals of
 95 % (Bonferroni). A claim is confirmed if its interval lies above the margin, refuted if it lies below, else open.
 """
 
+import argparse
+import json
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
+from sasa.errors import unknown
+from sasa.records.collect import collect
 from sasa.records.result import Run
+from sasa.report.names import clean
 from sasa.report.paper import TABLES, Table
 from sasa.report.tables.compare import Group, gather
 
 CONFIDENCE = 0.95
+STYLES = {"reproduced": "green", "not reproduced": "bold red", "not decidable yet": "yellow"}
 LITTLE = 1.0  # points of top-1: "little", "flat" and "matches" mean a loss of less than this
 LEAST_SEEDS = 2  # a single seed says nothing about chance
+SURE = 4  # standard errors, or images, that a row lies above chance and below the ceiling
+POWER = 0.8416  # the normal quantile of 80 %: how often as many seeds as are advised decide
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,9 @@ def finding(claim: Claim, table: Table, groups: dict[str, Group], claims: int) -
     costs, changes = saved(claim, groups) if claim.cheaper else ("", [])
     spread = pooled(values.values())
     known = Finding(claim, "open", paper, difference, seeds=seeds, costs=costs)
+    silent = [name for side in sides(claim) for name in side if not tells(groups[name], values[name], table.split)]
+    if silent:
+        return replace(known, why=f"at chance or at the ceiling, where nothing can be compared: {', '.join(silent)}")
     if any(change >= 0 for change in changes):
         return replace(known, verdict="refuted", why=f"not cheaper: {costs}")
     if claim.cheaper and len(changes) < 2:
@@ -176,22 +191,36 @@ def finding(claim: Claim, table: Table, groups: dict[str, Group], claims: int) -
         return replace(known, why=f"needs {LEAST_SEEDS} seeds a row or more: one says nothing about chance")
     if spread.deviation == 0:
         return replace(known, why="its seeds do not differ at all")
-    half = quantile(1 - (1 - CONFIDENCE) / claims / 2, spread.freedom) * spread.deviation * errors
+    t = quantile(1 - (1 - CONFIDENCE) / claims / 2, spread.freedom)
+    half = t * spread.deviation * errors
     low, high = difference - half, difference + half
     settled = replace(known, low=low, high=high)
     if low > claim.margin:
         return replace(settled, verdict="confirmed")
     if high < claim.margin:
         return replace(settled, verdict="refuted")
-    return replace(settled, why=more_seeds(difference, claim.margin, half, min(seeds)))
+    needed = seeds_for(difference - claim.margin, half, t, min(seeds))
+    advice = f"{needed} seeds a row would decide, four times of five" if needed else "too close to call"
+    return replace(settled, why=f"the interval reaches both sides of {claim.margin:+.0f}: {advice}".replace("+0", "0"))
 
 
-def more_seeds(difference: float, margin: float, half: float, seeds: int) -> str:
-    """Why an interval decides nothing, and about how many seeds would, if the difference stayed as it is."""
-    distance = abs(difference - margin)
-    needed = math.ceil(seeds * (half / distance) ** 2) if distance > half / 20 else None
-    advice = f"about {max(needed, seeds + 1)} seeds a row would decide" if needed else "too close to call"
-    return f"the interval reaches from one side of {margin:+.0f} to the other: {advice}".replace("+0", "0")
+def seeds_for(distance: float, half: float, t: float, seeds: int) -> int | None:
+    """Seeds a row that decide with 80 % power, if distance and spread stay as they are; None where no number would do.
+
+    `half` is t standard errors of the difference, over `seeds` seeds.
+    """
+    if abs(distance) < half / 20:
+        return None
+    return max(seeds + 1, math.ceil(seeds * ((t + POWER) * half / t / distance) ** 2))
+
+
+def tells(group: Group, values: Sequence[float], split: str) -> bool:
+    """Whether a row has learnt, and not all there is: SURE standard errors above chance, and SURE images wrong a seed."""
+    run = group.finished[0]
+    classes, images = run.config.get("data", {}).get("classes", 1000), run.images.get(split, 1000)
+    chance, mean = 1 / classes, statistics.fmean(values) / 100
+    error = math.sqrt(chance * (1 - chance) / images / len(values))
+    return mean > chance + SURE * error and (1 - mean) * images > SURE
 
 
 def saved(claim: Claim, groups: dict[str, Group]) -> tuple[str, list[float]]:
@@ -262,3 +291,44 @@ def below(t: float, freedom: int) -> float:
     if not freedom % 2:
         return 0.5 + sine * total / 2
     return 0.5 + (angle + (sine * total if freedom > 1 else 0)) / math.pi
+
+
+def claim_text(found: Finding) -> str:
+    """A claim as one line: the difference, its interval, the seeds, the paper's difference, and why it is open."""
+    own = "no difference yet" if found.difference is None else f"{found.difference:+.2f}"
+    if found.low is not None:
+        own += f" (interval {found.low:+.2f} to {found.high:+.2f})"
+    seeds = f", {min(found.seeds)} seeds" if found.difference is not None else ""
+    return f"{found.claim.text}: {own}{seeds}; paper {found.published:+.1f}" + (f"; {found.why}" if found.why else "")
+
+
+def print_verdicts(runs: Sequence[Run], scale: str, variant: str, console: Console) -> None:
+    """The statements of one scale and variant with their verdicts and claims."""
+    console.print(
+        Text(f"\nThe paper's statements at scale {scale}{f', with {clean(variant)}' if variant else ''}", "bold")
+    )
+    for one in judge(runs, scale, variant):
+        console.print(Text.assemble((f"{one.verdict:18}", STYLES[one.verdict]), one.statement.text), soft_wrap=True)
+        for found in one.findings:
+            console.print(Text(f"  {found.verdict:9} {claim_text(found)}", "dim"), soft_wrap=True)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m sasa.report verdicts", description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR", help="where the runs are")
+    parser.add_argument("--scale", help="only this scale (default: each that has runs)")
+    parser.add_argument("--format", default="rich", choices=("rich", "json"), help="default: rich")
+    options = parser.parse_args(arguments)
+    runs = collect(options.output).runs
+    known = sorted({(run.scale, run.variant) for run in runs if run.began})
+    if options.scale is not None and options.scale not in {scale for scale, _ in known}:
+        raise unknown("scale", options.scale, {scale for scale, _ in known})
+    chosen = [setting for setting in known if options.scale in (None, setting[0])]
+    if options.format == "json":
+        judged = [
+            {"scale": s, "variant": v, "statements": [asdict(one) for one in judge(runs, s, v)]} for s, v in chosen
+        ]
+        print(json.dumps(judged, indent=2))
+        return
+    for setting in chosen:
+        print_verdicts(runs, *setting, Console(highlight=False))
