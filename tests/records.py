@@ -119,7 +119,7 @@ def add_table(
     for row in TABLES[name].rows:
         for seed in range(seeds):
             chance = random.Random(f"{name}{row.name}{scale}{seed}")
-            level = (row.top1 or 70 + (row.params or 12) / 4) * LEVELS[scale]
+            level = (row.top1 or 2 * sum(row.boxes[:1]) or 75) * LEVELS[scale]
             add_run(
                 output, name, row.name, scale=scale, seed=seed, top1=min(99, level + chance.gauss(0, noise)), **fields
             )
