@@ -28,7 +28,9 @@ def main() -> int:
         compose.register()
         typed = compose.typed(sys.argv[1:])
         compose.check_overrides(typed.overrides, sweep=typed.multirun)
-        if typed.multirun and not typed.shows:
+        if typed.multirun and typed.shows:
+            raise InputError("-m runs several rows, and the other option shows one thing: leave one of them out")
+        if typed.multirun:
             return sweep.run(task, typed)
         compose.launch(task, typed)
         return 0

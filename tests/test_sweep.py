@@ -54,6 +54,8 @@ def test_rows_are_stopped_resumed_finished_and_failed_ones_named(launcher: str, 
     command = ["-m", "table6=position", "train.optimizer=nesterof,nesterov", *LONG, "train.epochs=40"]
     command += [f"output={output}", f"hydra/launcher={launcher}"]
     process = start(*command)
+    statuses = {"running", "failed"}
+    wait_until(lambda: {one["status"] for one in results(output)} == statuses, process)
     wait_until(lambda: list(output.glob("table6/*/*/metrics.jsonl")), process)
     process.send_signal(signal.SIGINT)
     stopped = end(process)
