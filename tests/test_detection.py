@@ -575,7 +575,7 @@ def test_eight_real_images_are_learnt_by_heart(tmp_path: Path) -> None:
         "conv_baseline", "tracker=none", f"output={tmp_path / 'out'}", "data=coco", f"data.root={root}",
         "data.train_split=images", "data.test_split=images", "data.train_annotations=train.json",
         "data.test_annotations=test.json", "data.workers=0", "data.size=128", "data.augment=none", "detector.anchor=4",
-        "train.epochs=12", "train.lr=0.002", "train.ema_decay=0.95", "train.warmup_epochs=1", "train.log_steps=20",
+        "train.epochs=8", "train.lr=0.002", "train.ema_decay=0.95", "train.warmup_epochs=1", "train.log_steps=20",
     )  # fmt: skip
     parts = splits(config.data, boxes=True)
     assert len(parts.train) == 8
