@@ -59,7 +59,6 @@ def test_a_scene_depends_on_its_index_alone_and_fits_the_image(
         for part in parts:
             assert 0 <= part.box[0] < part.box[2] <= size
             assert 0 <= part.box[1] < part.box[3] <= size
-            assert all(0 <= value <= 1 for value in part.colour)
 
 
 def test_train_and_test_images_are_different() -> None:

@@ -63,12 +63,10 @@ CLOSE = View(radius=(0.133, 0.162), distractor=1.0, distance=(0.34, 0.46), middl
 
 @dataclass
 class Part:
-    """One part of a scene: box is (x0, y0, x1, y1) in pixels, colour is (red, green, blue) in 0..1."""
+    """One part of a scene: box is (x0, y0, x1, y1) in pixels."""
 
     kind: str
     box: tuple[float, float, float, float]
-    colour: tuple[float, float, float]
-    texture: str
 
 
 @dataclass
@@ -108,8 +106,7 @@ class Scenes:
             corners = np.array(OUTLINES[kind]) @ np.array([[cos, sin], [-sin, cos]])
             low, high = corners.min(0), corners.max(0)
         x0, y0, x1, y1 = (float(edge) for edge in (*(centre + radius * low), *(centre + radius * high)))
-        red, green, blue = (float(value) for value in colours(self.hue[scene, slot]))
-        return Part(kind, (x0, y0, x1, y1), (red, green, blue), TEXTURES[self.texture[scene, slot]])
+        return Part(kind, (x0, y0, x1, y1))
 
 
 def scenes(split: int, indices: NDArray[np.int64], size: int, classes: int, view: View = FAR) -> Scenes:

@@ -260,11 +260,10 @@ def sides(claim: Claim) -> Sequence[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Spread:
-    """The standard deviation over seeds, pooled over rows, with its degrees of freedom and the number of rows."""
+    """The standard deviation over seeds, pooled over rows, with its degrees of freedom."""
 
     deviation: float
     freedom: int
-    rows: int
 
 
 def pooled(samples: Iterable[Sequence[float]]) -> Spread | None:
@@ -274,7 +273,7 @@ def pooled(samples: Iterable[Sequence[float]]) -> Spread | None:
     if not freedom:
         return None
     squares = sum(statistics.variance(values) * (len(values) - 1) for values in repeated)
-    return Spread(math.sqrt(squares / freedom), freedom, len(repeated))
+    return Spread(math.sqrt(squares / freedom), freedom)
 
 
 def contrast(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> tuple[float, float]:
