@@ -27,8 +27,8 @@ from sasa import job
 from sasa.config import CONF, compose
 from sasa.config.identity import Identity, load
 from sasa.errors import InputError, RunFailed
-from sasa.records.files import read_json, write_atomically
-from sasa.records.folder import Busy, Record
+from sasa.records.files import alive, read_json, write_atomically
+from sasa.records.folder import Busy, Record, unwritable
 from sasa.report.tables.terminal import print_line, print_table
 
 PROGRAM = "python run.py"
@@ -64,7 +64,10 @@ def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
         raise InputError(f"{' '.join(typed.overrides)}: no run, for a list or range is empty")
     output = Path(compose.chosen(typed.overrides, "output", load(CONF / "config.yaml")["output"])).expanduser()
     folder = output.absolute() / ".sweep" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(output, error) from error
     sweep = Sweep(list(varied), rows, os.getpid(), socket.gethostname(), os.environ.get("OMP_NUM_THREADS"))
     write_atomically(folder / "sweep.json", json.dumps(asdict(sweep)).encode())
     place = "hydra.sweep.dir='{}'".format(str(folder).replace("\\", "\\\\").replace("'", "\\'"))
@@ -172,7 +175,12 @@ def train_row(cfg: DictConfig) -> None:
             "config": asdict(config),
             "identity": asdict(identity),
         }
-        with nullcontext() if sweep.here else stopped_by(folder):
+        if sweep.here and threading.current_thread() is threading.main_thread():
+            # Ctrl-C is this row's, whatever launcher it runs under.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        # The jobs of Slurm go on when the process that submitted them ends; other rows save their state and end.
+        parent = None if launcher["_target_"].endswith("SlurmLauncher") else sweep
+        with nullcontext() if sweep.here else stopped_by(folder, parent):
             train(word, console, complaints)
     except InputError as error:
         fail(word, error, complaints)
@@ -247,8 +255,10 @@ def stopping(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def stopped_by(folder: Path) -> Iterator[None]:
+def stopped_by(folder: Path, parent: Sweep | None) -> Iterator[None]:
     """Within it, this process is interrupted when the sweep's folder says stop, and by no Ctrl-C of the terminal.
+
+    So it is when the sweep's own process is gone, where there is one to look for.
 
     That one reaches the processes of some launchers and not those of others, and a second signal would not let them save.
     """
@@ -261,7 +271,7 @@ def stopped_by(folder: Path) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(POLL_SECONDS):
-            if (folder / STOP).exists():
+            if (folder / STOP).exists() or (parent and not alive(parent.pid, parent.host)):
                 return os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()

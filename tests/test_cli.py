@@ -47,6 +47,7 @@ def refused(ended: Ended, *expected: str) -> None:
         ("table3=conv table4=k3", "table3=conv and table4=k3: a run is a row of one table"),
         ("seed=0,1", "asks for several runs: add -m"),
         ("table3=glob(*)", "asks for several runs: add -m"),
+        ("hydra.mode=MULTIRUN", "hydra.mode=MULTIRUN: several runs are asked for by -m"),
         ("-m seed=0,1 --cfg job", "-m runs several rows, and the other option shows one thing"),
         ("seed", "seed cannot be read as name=value"),
         ("data.root=~/images", "data.root=~/images cannot be read as name=value. Quote"),

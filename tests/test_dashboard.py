@@ -92,7 +92,7 @@ def test_verdicts(tmp_path: Path, position: list[float], both: list[float], verd
 def test_rows_of_unlike_runs_decide_nothing(tmp_path: Path) -> None:
     put_table6(tmp_path, [50.0, 50.2], [50.1, 50.2])
     add_run(tmp_path, "table6", "position", seed=1, top1=50.2, epochs=3)
-    assert "differ in data or epochs" in found(tmp_path, "interaction").why
+    assert "differ in data, epochs or the version" in found(tmp_path, "interaction").why
 
 
 def test_scales_and_variants_are_not_mixed(tmp_path: Path) -> None:

@@ -213,6 +213,19 @@ def test_images_of_ones_own_are_told_by_what_they_are_and_not_by_where_they_lie(
     assert own(tmp_path / "there") != here
 
 
+def test_a_reader_of_folders_is_no_published_set_and_links_do_no_harm(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name / "train" / "ant").mkdir(parents=True)
+        (tmp_path / name / "train" / "ant" / "1.png").write_text(name)
+    reader = "data.reader=torch/image_folder"
+    assert own(tmp_path / "here", reader) != own(tmp_path / "there", reader)
+    before = own(tmp_path / "here")
+    (tmp_path / "here" / "train" / "loop").symlink_to("..")
+    assert own(tmp_path / "here") == before
+    (tmp_path / "here" / "train" / "ant" / "2.png").symlink_to("/nonexistent")
+    assert own(tmp_path / "here") != before
+
+
 @pytest.mark.parametrize("data", ["imagenet", "cifar10", "cifar100", "coco", "huggingface"])
 def test_a_published_set_is_the_same_everywhere(tmp_path: Path, data: str) -> None:
     (tmp_path / "train2017").mkdir()

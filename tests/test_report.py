@@ -202,6 +202,13 @@ def test_rows_that_differ_say_so(tmp_path: Path) -> None:
     assert any("its seeds differ" in note for note in found.lines[0].notes)
 
 
+def test_rows_of_several_versions_say_so(tmp_path: Path) -> None:
+    put(tmp_path, "table4/k3", semantics=2)
+    assert "several versions" not in comparison(tmp_path, "table4").caption
+    put(tmp_path, "table4/k5")  # as an earlier version wrote it
+    assert "several versions of sasa" in comparison(tmp_path, "table4").caption
+
+
 def test_best_is_marked_in_every_format(tmp_path: Path) -> None:
     put(tmp_path, "table4/k3", accuracy={"test": {"top1": 50.0}})
     put(tmp_path, "table4/k11", accuracy={"test": {"top1": 55.0}})

@@ -224,6 +224,10 @@ def check_overrides(overrides: Sequence[str], sweep: bool) -> None:
         ) from None
     for override in parsed:
         key = override.key_or_group
+        if key == "hydra.mode":
+            raise InputError(
+                f"{override.input_line}: several runs are asked for by -m, as in python run.py -m seed=0,1"
+            )
         if key.split(".")[0].split("/")[0] == "hydra":
             continue
         if key in groups() or "=" not in str(override.input_line):

@@ -11,7 +11,14 @@ from sasa.config.schema import Config
 from sasa.records.weights import fingerprint, weights_of
 
 COCO_2017 = ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
-BY_READER = ("shapes", "torch/", "hfds/", "hfids/", "tfds/")  # readers whose name says which images they read
+NAMED = (
+    "shapes",
+    "torch/cifar",
+    "hfds/",
+    "hfids/",
+    "tfds/",
+)  # how readers begin whose name says which images they read
+LOCAL = ("folder", "tar")  # what such a name has where it reads files of the user's own
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,10 @@ def contents(config: Config) -> Contents:
 
 
 def published(data: Data) -> bool:
-    """Is it a set that is the same everywhere?"""
-    if data.reader.startswith(BY_READER) or data.name == "imagenet":
+    """Whether it is a set that is the same everywhere."""
+    if data.reader.startswith(NAMED) and not any(word in data.reader for word in LOCAL):
+        return True
+    if data.name == "imagenet" and data.reader == "folder":
         return True
     return data.name == "coco" and (data.train_annotations, data.test_annotations) == COCO_2017
 
@@ -45,9 +54,23 @@ def files(data: Data) -> Iterator[tuple[str, int]]:
     """Name below data.root and size of each file of a split: in its folder, its archives, or its annotations."""
     root = Path(str(data.root)).expanduser()
     annotations = {data.train_annotations, data.test_annotations}
-    for folder, _, names in os.walk(root, followlinks=True):
+    seen = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to a folder above it
+            subfolders.clear()
+            continue
+        seen.add(real)
         for name in names:
             path = os.path.relpath(os.path.join(folder, name), root)
             top = path.split(os.sep)[0]
             if data.train_split in top or data.test_split in top or path in annotations:
-                yield path, os.stat(os.path.join(folder, name)).st_size
+                yield path, size(Path(folder, name))
+
+
+def size(path: Path) -> int:
+    """Bytes of a file; -1 of one that is not there, such as behind a broken link, which its reader will name."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

@@ -198,9 +198,11 @@ def finding(claim: Claim, table: Table, groups: dict[str, Group], claims: int) -
         return replace(known, verdict="refuted", why=f"not cheaper: {costs}")
     if claim.cheaper and len(changes) < 2:
         return replace(known, why="its costs are not recorded")
-    settings = {(run.data, run.epochs) for side in sides(claim) for name in side for run in groups[name].finished}
+    settings = {
+        (run.data, run.epochs, run.semantics) for side in sides(claim) for name in side for run in groups[name].finished
+    }
     if len(settings) > 1:
-        return replace(known, why="its rows differ in data or epochs")
+        return replace(known, why="its rows differ in data, epochs or the version of sasa")
     if min(seeds) < LEAST_SEEDS or spread is None:
         return replace(known, why=f"needs {LEAST_SEEDS} seeds a row or more: one says nothing about chance")
     if spread.deviation == 0:

@@ -148,6 +148,8 @@ class Comparison:
             setting = [f"no runs at scale {self.scale}" if self.scale is not None else "no runs yet"]
         else:
             setting = [f"scale {self.scale}", _data(self.runs), _epochs(self.runs)]
+        if len({run.semantics for run in self.runs}) > 1:
+            setting.append("of several versions of sasa, whose numbers do not compare")
         if self.variant:
             setting.append(f"with {self.variant}")
         split = {"validation": "validation split", "test": "test images"}[self.table.split]
