@@ -24,18 +24,18 @@ def run(record: Record, console: Console, wait: bool = False) -> tuple[Run, Path
     with record.held(wait):
         record.prepare()
         try:
-            found = finished(record, console)
+            done = finished(record, console)
         except OSError as error:
             raise unwritable(record.folder, error) from error
-        if not found:
+        if not done:
             recorded(record, console)
     return record.run, record.folder
 
 
 def complete(folder: Path, key: str) -> Run | None:
     """The run in a folder if it is a finished one of this key, with nothing missing."""
-    found = read_result(folder)
-    return found if found and found.key == key and found.complete else None
+    known = read_result(folder)
+    return known if known and known.key == key and known.complete else None
 
 
 def finished(record: Record, console: Console) -> bool:

@@ -79,6 +79,16 @@ def test_an_import_inside_a_function_has_its_reason_beside_it():
     assert bare == []
 
 
+def test_a_name_with_an_underscore_belongs_to_a_class():
+    hidden = [
+        f"{path.relative_to(PACKAGE)}: {node.name}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name.strip("_") and node.name[0] == "_"
+    ]
+    assert hidden == []
+
+
 def test_training_and_report_meet_at_files():
     assert using("train", "sasa.report") == []
     assert using("report", "sasa.train", "sasa.models", "sasa.nn", "sasa.ops", "sasa.data", "torch", "timm") == []

@@ -25,7 +25,7 @@ HEADINGS = {
 
 
 def main() -> None:
-    """Runs the chosen benchmark and prints its tables."""
+    """Run the chosen benchmark and prints its tables."""
     parser = argparse.ArgumentParser(prog="python -m sasa.bench", description=__doc__)
     parser.add_argument("what", choices=["ops", "models", "detectors"])
     parser.add_argument("--quick", action="store_true", help="fewer shapes, contenders and rounds")

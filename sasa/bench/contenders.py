@@ -29,7 +29,7 @@ def inside(height: int, width: int, extent: int, device: torch.device) -> Tensor
 
 
 def unfold(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Copies the extent^2 neighbours of each pixel, as public code does."""
+    """Copy the extent^2 neighbours of each pixel, as public code does."""
     heads, extent, _ = row.shape
     pad = extent // 2
 

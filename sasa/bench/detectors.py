@@ -20,13 +20,13 @@ BASELINE = "RetinaNet (torchvision)"
 def networks(size: int) -> dict[str, nn.Module]:
     """By name: torchvision's retinanet_resnet50_fpn, all of it trained, and the rows of Table 2."""
     sides = {"min_size": size, "max_size": size}
-    found: dict[str, nn.Module] = {
+    compared: dict[str, nn.Module] = {
         BASELINE: retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES, **sides)
     }
     compose.register()
     for row in TABLES["table2"].rows:
-        found[row.name] = detector(at_paper_size(compose.compose_row([f"table2={row.name}"])))
-    return found
+        compared[row.name] = detector(at_paper_size(compose.compose_row([f"table2={row.name}"])))
+    return compared
 
 
 def run(device: torch.device, dtype: torch.dtype, batch: int, quick: bool) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ class Result:
 
 
 def alternate(contenders: dict[str, dict[str, Step]], rounds: int, device: torch.device) -> dict[str, Result]:
-    """Runs every phase of every contender once to warm up, once for its memory, then `rounds` times in turn."""
+    """Run every phase of every contender once to warm up, once for its memory, then `rounds` times in turn."""
     results = {name: Result() for name in contenders}
     for name, phases in contenders.items():
         try:
@@ -54,7 +54,7 @@ def seconds(step: Step, device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits for the GPU, if it is one."""
+    """Wait for the GPU, if it is one."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -72,13 +72,13 @@ def peak_bytes(steps: Iterable[Step], device: torch.device) -> int | None:
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     except (OSError, AttributeError):
         return None
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     for step in steps:
         step()
-    return max(0, _resident("VmHWM") - before)
+    return max(0, resident("VmHWM") - before)
 
 
-def _resident(name: str) -> int:
+def resident(name: str) -> int:
     """A line of /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(x.split()[1]) * 1024 for x in lines if x.startswith(name))

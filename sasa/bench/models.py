@@ -16,13 +16,13 @@ SIDE = 224
 
 def networks(quick: bool) -> dict[str, nn.Module]:
     """By name: ResNet-50, SASA-50 with the convolution stem and in full, and Table 4's other extents."""
-    found = {"ResNet-50 (torchvision)": torchvision.models.resnet50(), "SASA-50, conv stem": ResNet()}
+    compared = {"ResNet-50 (torchvision)": torchvision.models.resnet50(), "SASA-50, conv stem": ResNet()}
     if not quick:
-        found["ResNet-50 (ours)"] = ResNet(groups=("convolution",) * 4)
-        found["SASA-50, full"] = ResNet(stem="attention_spatial_values")
+        compared["ResNet-50 (ours)"] = ResNet(groups=("convolution",) * 4)
+        compared["SASA-50, full"] = ResNet(stem="attention_spatial_values")
         for extent in (3, 5, 9, 11):
-            found[f"SASA-50, conv stem, k = {extent}"] = ResNet(options=AttentionOptions(extent=extent))
-    return found
+            compared[f"SASA-50, conv stem, k = {extent}"] = ResNet(options=AttentionOptions(extent=extent))
+    return compared
 
 
 def run(device: torch.device, dtype: torch.dtype, batch: int, quick: bool, compiled: bool) -> list[dict[str, Any]]:

@@ -28,27 +28,27 @@ def run(device: torch.device, dtype: torch.dtype, batch: int, quick: bool) -> li
         }
         steps["3x3 convolution"] = convolution_steps(device, dtype, batch, side, channels)
         results = alternate(steps, rounds, device)
-        rows += [_row("shapes", f"{side}x{side}x{channels}", 7, x, results[x]) for x in results]
+        rows += [row("shapes", f"{side}x{side}x{channels}", 7, x, results[x]) for x in results]
     best = resolve("auto", device, dtype)
     for extent in EXTENTS[::4] if quick else EXTENTS:
         steps = {best: attention_steps(ours(best), device, dtype, batch, 28, 128, extent)}
-        rows.append(_row("extents", "28x28x128", extent, best, alternate(steps, rounds, device)[best]))
+        rows.append(row("extents", "28x28x128", extent, best, alternate(steps, rounds, device)[best]))
     for side in SIDES[:2] if quick else SIDES:
         steps = {best: attention_steps(ours(best), device, dtype, 1, side, 64, 7)}
-        rows.append(_row("sides", f"{side}x{side}x64, batch 1", 7, best, alternate(steps, rounds, device)[best]))
+        rows.append(row("sides", f"{side}x{side}x64, batch 1", 7, best, alternate(steps, rounds, device)[best]))
     return rows
 
 
 def contenders(device: torch.device, dtype: torch.dtype, quick: bool) -> dict[str, Contender]:
     """Everything that computes the operation here, by name; the quick form leaves out what must be compiled."""
     backends = ["tiled"] if resolve("auto", device, dtype) == "tiled" else ["tiled", resolve("auto", device, dtype)]
-    found = {"unfold": unfold, "shifted views": shifted, **{x: ours(x) for x in backends}}
+    compared = {"unfold": unfold, "shifted views": shifted, **{x: ours(x) for x in backends}}
     if not quick:
-        found["unfold, compiled"] = torch.compile(unfold, dynamic=False)
-        found["FlexAttention"] = flex()
+        compared["unfold, compiled"] = torch.compile(unfold, dynamic=False)
+        compared["FlexAttention"] = flex()
     if importlib.util.find_spec("natten"):
-        found["NATTEN (no relative term)"] = natten
-    return found
+        compared["NATTEN (no relative term)"] = natten
+    return compared
 
 
 def attention_steps(
@@ -62,7 +62,7 @@ def attention_steps(
 
     inputs = [random(batch, side, side, channels).requires_grad_() for _ in range(3)]
     inputs += [random(HEADS, extent, channels // HEADS // 2).requires_grad_() for _ in range(2)]
-    return _steps(lambda: contender(*inputs), inputs, random(batch, side, side, channels))
+    return timed(lambda: contender(*inputs), inputs, random(batch, side, side, channels))
 
 
 def convolution_steps(
@@ -74,10 +74,10 @@ def convolution_steps(
     x = torch.randn(batch, channels, side, side, device=device, dtype=dtype)
     x = x.contiguous(memory_format=torch.channels_last)
     gradient = torch.randn_like(x)
-    return _steps(lambda: convolution(x), [x.requires_grad_(), convolution.weight], gradient)
+    return timed(lambda: convolution(x), [x.requires_grad_(), convolution.weight], gradient)
 
 
-def _steps(forward: Callable[[], Tensor], inputs: list[Tensor], gradient: Tensor) -> dict[str, Step]:
+def timed(forward: Callable[[], Tensor], inputs: list[Tensor], gradient: Tensor) -> dict[str, Step]:
     def inference() -> Tensor:
         with torch.no_grad():
             return forward()
@@ -85,7 +85,7 @@ def _steps(forward: Callable[[], Tensor], inputs: list[Tensor], gradient: Tensor
     return {"forward": inference, "both": lambda: torch.autograd.grad(forward(), inputs, gradient)}
 
 
-def _row(table: str, shape: str, extent: int, contender: str, result: Result) -> dict[str, Any]:
+def row(table: str, shape: str, extent: int, contender: str, result: Result) -> dict[str, Any]:
     return {
         "table": table,
         "shape": shape,

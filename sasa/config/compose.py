@@ -189,13 +189,13 @@ def task_overrides() -> list[str]:
 
 def swept(overrides: Sequence[str]) -> dict[str, int]:
     """The keys that a sweep varies, and how many values each takes."""
-    found = {}
+    varied = {}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         if override.is_discrete_sweep():
             value = override.value()
             known = options(override.key_or_group) if isinstance(value, Glob) else None
-            found[override.key_or_group] = len(value.filter(known) if known else list(override.sweep_iterator()))
-    return found
+            varied[override.key_or_group] = len(value.filter(known) if known else list(override.sweep_iterator()))
+    return varied
 
 
 def chosen(overrides: Sequence[str], key: str, default: str) -> str:

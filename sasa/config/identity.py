@@ -81,23 +81,23 @@ def network(plain: Mapping[str, Any]) -> dict[str, Any]:
     attention_heads = detection and plain["detector"]["primitive"] == "attention"
     stem, attention = dict(plain["stem"]), dict(plain["attention"])
     backbone = {"depth": plain["backbone"]["depth"], "width": plain["backbone"]["width"] * plain["scale"]["width"]}
-    found = {"backbone": backbone, "layers": plain["layers"], "stem": stem, "attention": attention}
+    parts = {"backbone": backbone, "layers": plain["layers"], "stem": stem, "attention": attention}
     if detection:
         channels = plain["detector"]["channels"] * plain["scale"]["width"]
-        found["detector"] = dict(plain["detector"]) | {"channels": channels}
+        parts["detector"] = dict(plain["detector"]) | {"channels": channels}
         if not attention_heads:
-            del found["detector"]["attention_heads"]
+            del parts["detector"]["attention_heads"]
     if stem["kind"] != "attention_spatial_values":
         del stem["mixtures"]
     if stem["kind"] == "conv":
         del attention["stem_heads"]
     if "attention" in plain["layers"]["groups"] or attention_heads:
-        found |= {group: plain[group] for group in ("extent", "position", "logits")}
+        parts |= {group: plain[group] for group in ("extent", "position", "logits")}
     else:
         del attention["heads"], attention["border"]
         if stem["kind"] == "conv":
-            del found["attention"]
-    return found
+            del parts["attention"]
+    return parts
 
 
 def rows_like(axes: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -166,14 +166,14 @@ def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "")
 
 def changed(defaults: dict[str, Any], config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """The defaults that a configuration departs from, by dotted name; settings of the machine are left out."""
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for name, default in defaults.items():
         value = config.get(name)
         if isinstance(default, dict) and isinstance(value, dict):
-            found |= changed(default, value, f"{prefix}{name}.")
+            changes |= changed(default, value, f"{prefix}{name}.")
         elif default != value and not is_machine(prefix + name):
-            found[prefix + name] = default
-    return found
+            changes[prefix + name] = default
+    return changes
 
 
 def hashed(text: str) -> str:

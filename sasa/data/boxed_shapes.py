@@ -22,13 +22,13 @@ class BoxedShapes(Boxed):
         self.shapes, self.split = Shapes(split, images, data.size, len(DIRECTIONS), CLOSE), split
         drawn = scenes(split, np.arange(images), data.size, len(DIRECTIONS), CLOSE)
         parts = [drawn.parts(scene) for scene in range(images)]
-        corners = np.array([part.box for found in parts for part in found], np.float64)
+        corners = np.array([part.box for image in parts for part in image], np.float64)
         sides = corners[:, 2:] - corners[:, :2]
         annotations = Annotations(
             sizes=np.full((images, 2), data.size),
             starts=np.cumsum([0, *map(len, parts)]),
             boxes=np.concatenate([corners[:, :2], sides], 1),
-            labels=np.array([KINDS.index(part.kind) for found in parts for part in found]),
+            labels=np.array([KINDS.index(part.kind) for image in parts for part in image]),
             areas=sides.prod(1),
             crowd=np.zeros(len(corners), bool),
         )

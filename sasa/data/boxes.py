@@ -114,8 +114,8 @@ class BoxView:
         if self.augment is not Augment.none:
             image, objects = self.flip(image, objects)
         image, objects = self.sanitize(image, objects)
-        found = torch.cat([objects["boxes"].as_subclass(Tensor), objects["labels"][:, None].float()], 1)
-        return image.as_subclass(Tensor), found
+        rows = torch.cat([objects["boxes"].as_subclass(Tensor), objects["labels"][:, None].float()], 1)
+        return image.as_subclass(Tensor), rows
 
 
 class Boxed(Encoded):
@@ -147,9 +147,9 @@ class Boxed(Encoded):
                 if seeds is None:
                     images.append(self.view.whole(picture))
                 else:
-                    image, found = self.view.random(picture, *self.annotations.objects(index), seeds[place])
+                    image, rows = self.view.random(picture, *self.annotations.objects(index), seeds[place])
                     images.append(image)
-                    objects.append(found)
+                    objects.append(rows)
         return Batch(stack(images, self.view.size), torch.tensor(read) if seeds is None else fill_up(objects), broken)
 
     def decode(self, index: int) -> Tensor:

@@ -50,7 +50,7 @@ def open_coco(data: Data, split: str, field: str) -> Coco:
         )
     content = read_annotations(path, field)
     labels, classes = number_classes(content["categories"], data.classes, path)
-    found = arrange(content, labels, path)
+    annotations = arrange(content, labels, path)
     files = [str(image.get("file_name")) for image in content["images"]]
     present = set(os.listdir(folder))
     missing = [name for name in files if name not in present and not os.path.isfile(folder / name)]
@@ -64,7 +64,7 @@ def open_coco(data: Data, split: str, field: str) -> Coco:
             f"{folder} lacks {len(missing)} of the {len(files)} images that {path} names, such as {missing[0]}: "
             "add them, or set data.skip_broken=true to leave such images out"
         )
-    return Coco(folder, files, found, classes, BoxView(data.size, data.jitter, data.augment))
+    return Coco(folder, files, annotations, classes, BoxView(data.size, data.jitter, data.augment))
 
 
 def read_annotations(path: Path, field: str) -> dict[str, Any]:

@@ -155,10 +155,10 @@ class BoxHead(RetinaNetRegressionHead):
         for target, output, boxes, matched in zip(
             targets, head_outputs["bbox_regression"], anchors, matched_idxs, strict=True
         ):
-            found = torch.where(matched >= 0)[0]
-            wanted = self.box_coder.encode_single(target["boxes"][matched[found]], boxes[found])
-            loss = F.smooth_l1_loss(output[found], wanted, reduction="sum", beta=BETA)
-            losses.append(loss / max(1, len(found)))
+            positive = torch.where(matched >= 0)[0]
+            wanted = self.box_coder.encode_single(target["boxes"][matched[positive]], boxes[positive])
+            loss = F.smooth_l1_loss(output[positive], wanted, reduction="sum", beta=BETA)
+            losses.append(loss / max(1, len(positive)))
         return torch.stack(losses).mean()
 
 

@@ -66,7 +66,7 @@ def local_attention(
     Returns (B, H, W, C) in query's dtype; sums are in float32 at least. Raises InputError for shapes that do not fit.
     """
     given = Arguments(query, key, value, row, column, heads, extent, scale, border)
-    _check(given)
+    check(given)
     if row is not None and column is not None:  # under autocast the parameters stay in float32
         given = given._replace(row=row.to(query.dtype), column=column.to(query.dtype))
     name = resolve(backend, query.device, query.dtype)
@@ -75,7 +75,7 @@ def local_attention(
     return torch.ops.sasa.local_attention(*given, name)[0]
 
 
-def _check(given: Arguments) -> None:
+def check(given: Arguments) -> None:
     query, key, value, row, column, heads, extent, _, border = given
     if query.ndim != 4 or value.shape != query.shape or (key is not None and key.shape != query.shape):
         shapes = [tuple(x.shape) for x in (query, key, value) if x is not None]
@@ -102,7 +102,7 @@ def _check(given: Arguments) -> None:
 
 
 @torch.library.custom_op("sasa::local_attention", mutates_args=())
-def _forward(
+def forward(
     query: Tensor,
     key: Tensor | None,
     value: Tensor,
@@ -120,14 +120,14 @@ def _forward(
     return output.contiguous(), total.contiguous()
 
 
-@_forward.register_fake
+@forward.register_fake
 def _(query: Tensor, key: Any, value: Any, row: Any, column: Any, heads: int, *_: Any) -> tuple[Tensor, Tensor]:
     compute = torch.promote_types(query.dtype, torch.float32)
     return query.new_empty(query.shape), query.new_empty((*query.shape[:-1], heads), dtype=compute)
 
 
 @torch.library.custom_op("sasa::local_attention_backward", mutates_args=())
-def _backward(
+def backward(
     gradient: Tensor,
     query: Tensor,
     key: Tensor | None,
@@ -148,7 +148,7 @@ def _backward(
     return [x.contiguous() for x in gradients if x is not None]
 
 
-@_backward.register_fake
+@backward.register_fake
 def _(
     gradient: Tensor,
     query: Tensor,
@@ -161,34 +161,34 @@ def _(
     return [x.new_empty(x.shape) for x in (query, key, value, row, column) if x is not None]
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     query, key, value, row, column, *ctx.rest = inputs
     ctx.save_for_backward(query, key, value, row, column, *output)
 
 
-def _differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
     gradients = iter(torch.ops.sasa.local_attention_backward(gradient.contiguous(), *tensors, *ctx.rest))
     return *(None if x is None else next(gradients) for x in tensors[:5]), *(None for _ in ctx.rest)
 
 
-_forward.register_autograd(_differentiate, setup_context=_setup)
+forward.register_autograd(differentiate, setup_context=setup)
 
 
-def _products(query: tuple[int, ...], key: object, row: object, extent: int) -> int:
+def products(query: tuple[int, ...], key: object, row: object, extent: int) -> int:
     """FLOPs of q.k, q.r and weights.v, each 2 extent^2 per pixel and channel (a multiply-add is 2)."""
     batch, height, width, channels = query
     return (1 + (key is not None) + (row is not None)) * 2 * extent**2 * batch * height * width * channels
 
 
 @register_flop_formula(torch.ops.sasa.local_attention)
-def _forward_flops(
+def forward_flops(
     query: Any, key: Any, value: Any, row: Any, column: Any, heads: int, extent: int, *_: Any, **__: Any
 ) -> int:
-    return _products(query, key, row, extent)
+    return products(query, key, row, extent)
 
 
 @register_flop_formula(torch.ops.sasa.local_attention_backward)
-def _backward_flops(gradient: Any, *arguments: Any, **__: Any) -> int:
+def backward_flops(gradient: Any, *arguments: Any, **__: Any) -> int:
     query, key, _, row, _, _, _, _, extent, *_ = arguments
-    return 2 * _products(query, key, row, extent)
+    return 2 * products(query, key, row, extent)

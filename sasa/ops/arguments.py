@@ -27,3 +27,8 @@ class Arguments(NamedTuple):
             if isinstance(y, Tensor)
         }
         return self._replace(**wide)
+
+
+def contiguous_channels(x: Tensor) -> Tensor:
+    """The tensor with its channels adjacent in memory, as kernels read them; any other strides may stay."""
+    return x if x.stride(-1) == 1 else x.contiguous()

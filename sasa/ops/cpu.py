@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sasa.ops.arguments import Arguments
+from sasa.ops.arguments import Arguments, contiguous_channels
 
 SOURCE = Path(__file__).with_name("local_attention.cpp")
 FLAGS = ["-O3", "-march=native", "-std=c++20", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math"]
@@ -25,15 +25,15 @@ def unavailable(device: str, dtype: torch.dtype) -> str | None:
         return f"it computes on the CPU, not on {device}"
     if dtype not in DTYPES:
         return f"it computes in float32 and bfloat16, not in {str(dtype).removeprefix('torch.')}"
-    return _load()
+    return load()
 
 
 @functools.cache
-def _load() -> str | None:
-    """Loads the library, compiled first if need be; the reason if that fails, which is also said, once."""
+def load() -> str | None:
+    """Load the library, compiled first if need be; the reason if that fails, which is also said, once."""
     compiler = os.environ.get("CXX", "c++")
-    library = _cache() / f"local_attention_{_key(compiler)}.so"
-    reason = None if library.exists() else _compile(compiler, library)
+    library = cache() / f"local_attention_{build_key(compiler)}.so"
+    reason = None if library.exists() else compile(compiler, library)
     if reason is None:
         try:
             torch.ops.load_library(library)
@@ -44,19 +44,19 @@ def _load() -> str | None:
     return reason
 
 
-def _cache() -> Path:
+def cache() -> Path:
     """The folder for compiled libraries: PyTorch's own for extensions."""
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch_extensions"
     return Path(os.environ.get("TORCH_EXTENSIONS_DIR", default)) / "sasa"
 
 
-def _key(compiler: str) -> str:
+def build_key(compiler: str) -> str:
     """A name for what the library depends on: source, flags, compiler, PyTorch, processor."""
-    facts = [SOURCE.read_text(), *FLAGS, compiler, torch.__version__, platform.machine(), _processor()]
+    facts = [SOURCE.read_text(), *FLAGS, compiler, torch.__version__, platform.machine(), processor()]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's instruction sets, since -march=native compiles for them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -65,8 +65,8 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def _compile(compiler: str, library: Path) -> str | None:
-    """Compiles to a file of this process alone, then renames it: processes that compile at once do not disturb."""
+def compile(compiler: str, library: Path) -> str | None:
+    """Compile to a file of this process alone, then renames it: processes that compile at once do not disturb."""
     root = Path(torch.__file__).parent
     print(f"sasa: compiling {SOURCE.name} for this processor (once, some seconds) ...", file=sys.stderr)
     try:
@@ -90,7 +90,7 @@ def forward(given: Arguments) -> tuple[Tensor, Tensor]:
     query, key, value, row, column, heads, extent, scale, border = given
     output = query.new_empty(query.shape)
     total = query.new_empty((*query.shape[:-1], heads), dtype=torch.float32)
-    inputs = [_adjacent(x) for x in (query, key, value)]
+    inputs = [x if x is None else contiguous_channels(x) for x in (query, key, value)]
     embeddings = [None if x is None else x.contiguous() for x in (row, column)]
     torch.ops.sasa_cpu.forward(*inputs, *embeddings, heads, extent, scale, border == "zero", output, total)
     return output, total
@@ -99,15 +99,10 @@ def forward(given: Arguments) -> tuple[Tensor, Tensor]:
 def backward(given: Arguments, gradient: Tensor, output: Tensor, total: Tensor) -> list[Tensor | None]:
     """Gradients of query, key, value, row and column."""
     query, key, value, row, column, heads, extent, scale, border = given
-    inputs = [_adjacent(x) for x in (gradient, query, key, value)]
+    inputs = [x if x is None else contiguous_channels(x) for x in (gradient, query, key, value)]
     embeddings = [None if x is None else x.contiguous() for x in (row, column)]
     gradients = [None if x is None else x.new_empty(x.shape) for x in (query, key, value, row, column)]
     torch.ops.sasa_cpu.backward(
         *inputs, *embeddings, total.contiguous(), heads, extent, scale, border == "zero", *gradients
     )
     return gradients
-
-
-def _adjacent(x: Tensor | None) -> Tensor | None:
-    """The tensor with its channels adjacent in memory; any other strides are read as they are."""
-    return x if x is None or x.stride(-1) == 1 else x.contiguous()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sasa.ops.arguments import Arguments
+from sasa.ops.arguments import Arguments, contiguous_channels
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LOG2E = 1.4426950408889634
@@ -22,11 +22,11 @@ def unavailable(device: str, dtype: torch.dtype) -> str | None:
         return f"it computes on an NVIDIA GPU, not on {device}"
     if dtype not in DTYPES:
         return f"it computes in float32, bfloat16 and float16, not in {str(dtype).removeprefix('torch.')}"
-    return _missing()
+    return missing()
 
 
 @functools.cache
-def _missing() -> str | None:
+def missing() -> str | None:
     return None if importlib.util.find_spec("triton") else "the package triton is not installed"
 
 
@@ -35,11 +35,11 @@ def tiles(extent: int, dim: int, size: int) -> dict[str, int]:
     of a width that leaves a row of the halo little short of a power of two."""
     wide = 4 if extent in (11, 13) else 8
     pixels = 64 if dim * size <= 128 else 32
-    sizes = {"TALL": pixels // wide, "WIDE": wide, "HALO": _power(wide + extent - 1)}
-    return {**sizes, "OFFSETS": _power(extent), "CHANNELS": _power(dim)}
+    sizes = {"TALL": pixels // wide, "WIDE": wide, "HALO": power_of_two(wide + extent - 1)}
+    return {**sizes, "OFFSETS": power_of_two(extent), "CHANNELS": power_of_two(dim)}
 
 
-def _power(size: int) -> int:
+def power_of_two(size: int) -> int:
     """The power of two that holds size, at least 16 as matrix products need."""
     return max(16, 1 << math.ceil(math.log2(size)))
 
@@ -49,8 +49,8 @@ def warps(dim: int, size: int) -> int:
     return 4 if dim <= 64 and size == 2 else 8
 
 
-def _launch(kernel: Any, tensors: list[Tensor], qkv: list[Tensor], given: Arguments) -> None:
-    """Starts a kernel with one program for each head, tile and image."""
+def launch(kernel: Any, tensors: list[Tensor], qkv: list[Tensor], given: Arguments) -> None:
+    """Start a kernel with one program for each head, tile and image."""
     batch, height, width, channels = qkv[0].shape
     heads, dim = given.heads, channels // given.heads
     flags = {"CONTENT": given.key is not None, "POSITION": given.row is not None, "ZERO": given.border == "zero"}
@@ -70,11 +70,11 @@ def forward(given: Arguments) -> tuple[Tensor, Tensor]:
     from sasa.ops.triton_kernels import forward_kernel  # imports Triton
 
     query, row = given.query, given.row
-    q, k, v = (_adjacent(query if x is None else x) for x in given[:3])
+    q, k, v = (contiguous_channels(query if x is None else x) for x in given[:3])
     rows, columns = (query if x is None else x.contiguous() for x in (row, given.column))
     output = query.new_empty(query.shape)
     total = query.new_empty((*query.shape[:-1], given.heads), dtype=torch.float32)
-    _launch(forward_kernel, [q, k, v, rows, columns, output, total], [q, k, v], given)
+    launch(forward_kernel, [q, k, v, rows, columns, output, total], [q, k, v], given)
     return output, total
 
 
@@ -83,7 +83,7 @@ def backward(given: Arguments, gradient: Tensor, output: Tensor, total: Tensor) 
     from sasa.ops.triton_kernels import backward_key_kernel, backward_query_kernel  # imports Triton
 
     query, row = given.query, given.row
-    q, k, v = (_adjacent(query if x is None else x) for x in given[:3])
+    q, k, v = (contiguous_channels(query if x is None else x) for x in given[:3])
     rows, columns = (query if x is None else x.contiguous() for x in (row, given.column))
     batch, height, width, channels = query.shape
     heads, extent = given.heads, given.extent
@@ -94,15 +94,10 @@ def backward(given: Arguments, gradient: Tensor, output: Tensor, total: Tensor) 
     means = torch.empty_like(total)
     inputs = [gradient.contiguous(), q, k, v, rows, columns]
     tensors = [*inputs, output.contiguous(), total.contiguous(), d_query, means, shares]
-    _launch(backward_query_kernel, tensors, [q, k, v], given)
+    launch(backward_query_kernel, tensors, [q, k, v], given)
     tensors = [*inputs, total.contiguous(), means, d_key, d_value]
-    _launch(backward_key_kernel, tensors, [q, k, v], given)
+    launch(backward_key_kernel, tensors, [q, k, v], given)
     gradients: list[Tensor | None] = [d_query, d_key if given.key is not None else None, d_value]
     if row is None:
         return [*gradients, None, None]
     return [*gradients, *(x.sum((0, 1)).to(query.dtype) for x in shares.unbind(3))]
-
-
-def _adjacent(x: Tensor) -> Tensor:
-    """The tensor with its channels adjacent in memory; any other strides are read as they are."""
-    return x if x.stride(-1) == 1 else x.contiguous()

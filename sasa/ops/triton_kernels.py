@@ -11,7 +11,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _tile(tiles_wide, heads, TALL: tl.constexpr, WIDE: tl.constexpr):
+def program_tile(tiles_wide, heads, TALL: tl.constexpr, WIDE: tl.constexpr):
     """This program's image, head and tile, and its pixels' rows and columns. The heads of a tile run side by side."""
     head = tl.program_id(0) % heads
     tile = tl.program_id(0) // heads
@@ -22,7 +22,7 @@ def _tile(tiles_wide, heads, TALL: tl.constexpr, WIDE: tl.constexpr):
 
 
 @triton.jit
-def _pixels(base, y, x, height, width, row, pixel, DIM: tl.constexpr, CHANNELS: tl.constexpr, UPCAST: tl.constexpr):
+def load_pixels(base, y, x, height, width, row, pixel, DIM: tl.constexpr, CHANNELS: tl.constexpr, UPCAST: tl.constexpr):
     """Channels of the pixels (y, x): (pixels, CHANNELS), zero outside the image."""
     c = tl.arange(0, CHANNELS)
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
@@ -32,7 +32,7 @@ def _pixels(base, y, x, height, width, row, pixel, DIM: tl.constexpr, CHANNELS: 
 
 
 @triton.jit
-def _store_pixels(base, values, y, x, height, width, row, pixel, DIM: tl.constexpr, CHANNELS: tl.constexpr):
+def store_pixels(base, values, y, x, height, width, row, pixel, DIM: tl.constexpr, CHANNELS: tl.constexpr):
     c = tl.arange(0, CHANNELS)
     inside = (y < height) & (x < width)
     at = base + (y * row + x * pixel)[:, None] + c[None, :]
@@ -40,7 +40,7 @@ def _store_pixels(base, values, y, x, height, width, row, pixel, DIM: tl.constex
 
 
 @triton.jit
-def _embedding(
+def load_embedding(
     base, head, EXTENT: tl.constexpr, FIRST: tl.constexpr, HALF: tl.constexpr,
     OFFSETS: tl.constexpr, CHANNELS: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
@@ -63,13 +63,13 @@ def forward_kernel(
     """Output, and the log-sum-exp in base 2 of logits times log2(e) as natural logarithm. scale carries log2(e)."""
     PAD: tl.constexpr = EXTENT // 2
     HALF: tl.constexpr = DIM // 2
-    image, head, y0, x0, i, j = _tile(tiles_wide, heads, TALL, WIDE)
+    image, head, y0, x0, i, j = program_tile(tiles_wide, heads, TALL, WIDE)
     y, x = y0 + i, x0 + j
-    q = _pixels(query + image * q_image + head * DIM, y, x, height, width, q_row, q_pixel, DIM, CHANNELS, UPCAST)
+    q = load_pixels(query + image * q_image + head * DIM, y, x, height, width, q_row, q_pixel, DIM, CHANNELS, UPCAST)
     b = tl.arange(0, HALO)[None, :] - j[:, None]  # column offset of each key, by query
     if POSITION:
-        rows = _embedding(row, head, EXTENT, 0, HALF, OFFSETS, CHANNELS, UPCAST)
-        columns = _embedding(column, head, EXTENT, HALF, HALF, OFFSETS, CHANNELS, UPCAST)
+        rows = load_embedding(row, head, EXTENT, 0, HALF, OFFSETS, CHANNELS, UPCAST)
+        columns = load_embedding(column, head, EXTENT, HALF, HALF, OFFSETS, CHANNELS, UPCAST)
         by_row = tl.dot(q, tl.trans(rows), input_precision="ieee")  # pixels, OFFSETS
         by_column = tl.dot(q, tl.trans(columns), input_precision="ieee")
         across = tl.gather(by_column, tl.minimum(tl.maximum(b, 0), EXTENT - 1), 1)  # pixels, HALO
@@ -87,7 +87,7 @@ def forward_kernel(
         a = h - i
         logits = tl.zeros([TALL * WIDE, HALO], tl.float32)
         if CONTENT:
-            k = _pixels(
+            k = load_pixels(
                 key + image * k_image + head * DIM, key_y, key_x, height, width, k_row, k_pixel, DIM, CHANNELS, UPCAST
             )
             logits = tl.dot(q, tl.trans(k), input_precision="ieee")
@@ -100,14 +100,14 @@ def forward_kernel(
         weights = tl.exp2(logits - base[:, None])
         shrink = tl.exp2(most - base)
         sums = sums * shrink + tl.sum(weights, 1)
-        v = _pixels(
+        v = load_pixels(
             value + image * v_image + head * DIM, key_y, key_x, height, width, v_row, v_pixel, DIM, CHANNELS, UPCAST
         )
         result = result * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
         most = new
     pixels = heads * DIM
     base = output + image * height * width * pixels + head * DIM
-    _store_pixels(base, result / sums[:, None], y, x, height, width, width * pixels, pixels, DIM, CHANNELS)
+    store_pixels(base, result / sums[:, None], y, x, height, width, width * pixels, pixels, DIM, CHANNELS)
     at = total + image * height * width * heads + (y * width + x) * heads + head
     tl.store(at, (most + tl.log2(sums)) * 0.6931471805599453, mask=(y < height) & (x < width))
 
@@ -127,13 +127,13 @@ def backward_query_kernel(
     """
     PAD: tl.constexpr = EXTENT // 2
     HALF: tl.constexpr = DIM // 2
-    image, head, y0, x0, i, j = _tile(tiles_wide, heads, TALL, WIDE)
+    image, head, y0, x0, i, j = program_tile(tiles_wide, heads, TALL, WIDE)
     y, x = y0 + i, x0 + j
-    q = _pixels(query + image * q_image + head * DIM, y, x, height, width, q_row, q_pixel, DIM, CHANNELS, UPCAST)
+    q = load_pixels(query + image * q_image + head * DIM, y, x, height, width, q_row, q_pixel, DIM, CHANNELS, UPCAST)
     pixels = heads * DIM
     whole = image * height * width * pixels + head * DIM
-    g = _pixels(gradient + whole, y, x, height, width, width * pixels, pixels, DIM, CHANNELS, UPCAST)
-    o = _pixels(output + whole, y, x, height, width, width * pixels, pixels, DIM, CHANNELS, UPCAST)
+    g = load_pixels(gradient + whole, y, x, height, width, width * pixels, pixels, DIM, CHANNELS, UPCAST)
+    o = load_pixels(output + whole, y, x, height, width, width * pixels, pixels, DIM, CHANNELS, UPCAST)
     mean = tl.sum(o.to(tl.float32) * g.to(tl.float32), 1)
     at = image * height * width * heads + (y * width + x) * heads + head
     inside = (y < height) & (x < width)
@@ -142,8 +142,8 @@ def backward_query_kernel(
     b = tl.arange(0, HALO)[None, :] - j[:, None]
     offset = tl.arange(0, OFFSETS)[None, :]
     if POSITION:
-        rows = _embedding(row, head, EXTENT, 0, HALF, OFFSETS, CHANNELS, UPCAST)
-        columns = _embedding(column, head, EXTENT, HALF, HALF, OFFSETS, CHANNELS, UPCAST)
+        rows = load_embedding(row, head, EXTENT, 0, HALF, OFFSETS, CHANNELS, UPCAST)
+        columns = load_embedding(column, head, EXTENT, HALF, HALF, OFFSETS, CHANNELS, UPCAST)
         by_row = tl.dot(q, tl.trans(rows), input_precision="ieee")
         by_column = tl.dot(q, tl.trans(columns), input_precision="ieee")
         across = tl.gather(by_column, tl.minimum(tl.maximum(b, 0), EXTENT - 1), 1)
@@ -161,7 +161,7 @@ def backward_query_kernel(
         a = h - i
         logits = tl.zeros([TALL * WIDE, HALO], tl.float32)
         if CONTENT:
-            k = _pixels(
+            k = load_pixels(
                 key + image * k_image + head * DIM, key_y, key_x, height, width, k_row, k_pixel, DIM, CHANNELS, UPCAST
             )
             logits = tl.dot(q, tl.trans(k), input_precision="ieee")
@@ -169,7 +169,7 @@ def backward_query_kernel(
             logits += across + tl.sum(tl.where(offset == a[:, None], by_row, 0.0), 1)[:, None]
         logits = tl.where(seen & ((a >= 0) & (a < EXTENT))[:, None], logits * scale - sums[:, None], float("-inf"))
         weights = tl.exp2(logits)
-        v = _pixels(
+        v = load_pixels(
             value + image * v_image + head * DIM, key_y, key_x, height, width, v_row, v_pixel, DIM, CHANNELS, UPCAST
         )
         d_logits = weights * (tl.dot(g, tl.trans(v), input_precision="ieee") - mean[:, None])
@@ -192,7 +192,7 @@ def backward_query_kernel(
         tl.store(to, row_share, mask=(a_of < EXTENT) & (c < HALF))
         column_share = tl.dot(tl.trans(d_columns), q, input_precision="ieee") * natural
         tl.store(to + (EXTENT - 1) * HALF, column_share, mask=(a_of < EXTENT) & (c >= HALF) & (c < DIM))
-    _store_pixels(d_query + whole, result * natural, y, x, height, width, width * pixels, pixels, DIM, CHANNELS)
+    store_pixels(d_query + whole, result * natural, y, x, height, width, width * pixels, pixels, DIM, CHANNELS)
 
 
 @triton.jit
@@ -207,15 +207,15 @@ def backward_key_kernel(
     """d_key and d_value of a tile of keys, walking over the rows of queries that see it. Matrices are (keys, queries)."""
     PAD: tl.constexpr = EXTENT // 2
     HALF: tl.constexpr = DIM // 2
-    image, head, y0, x0, i, j = _tile(tiles_wide, heads, TALL, WIDE)
+    image, head, y0, x0, i, j = program_tile(tiles_wide, heads, TALL, WIDE)
     y, x = y0 + i, x0 + j
-    v = _pixels(value + image * v_image + head * DIM, y, x, height, width, v_row, v_pixel, DIM, CHANNELS, UPCAST)
+    v = load_pixels(value + image * v_image + head * DIM, y, x, height, width, v_row, v_pixel, DIM, CHANNELS, UPCAST)
     if CONTENT:
-        k = _pixels(key + image * k_image + head * DIM, y, x, height, width, k_row, k_pixel, DIM, CHANNELS, UPCAST)
+        k = load_pixels(key + image * k_image + head * DIM, y, x, height, width, k_row, k_pixel, DIM, CHANNELS, UPCAST)
         d_keys = tl.zeros([TALL * WIDE, CHANNELS], tl.float32)
     if POSITION:
-        rows = _embedding(row, head, EXTENT, 0, HALF, OFFSETS, CHANNELS, UPCAST)
-        columns = _embedding(column, head, EXTENT, HALF, HALF, OFFSETS, CHANNELS, UPCAST)
+        rows = load_embedding(row, head, EXTENT, 0, HALF, OFFSETS, CHANNELS, UPCAST)
+        columns = load_embedding(column, head, EXTENT, HALF, HALF, OFFSETS, CHANNELS, UPCAST)
     d_values = tl.zeros([TALL * WIDE, CHANNELS], tl.float32)
     query_x = x0 - PAD + tl.arange(0, HALO)
     b = x[:, None] - query_x[None, :] + PAD  # column offset of the key, by query
@@ -225,10 +225,10 @@ def backward_key_kernel(
     # Queries lie inside the image whatever the border; keys outside it have no gradient.
     for h in range(tl.maximum(0, PAD - y0), tl.minimum(TALL + EXTENT - 1, height + PAD - y0)):
         query_y = query_x * 0 + (y0 - PAD + h)
-        q = _pixels(
+        q = load_pixels(
             query + image * q_image + head * DIM, query_y, query_x, height, width, q_row, q_pixel, DIM, CHANNELS, UPCAST
         )
-        g = _pixels(
+        g = load_pixels(
             gradient + image * height * width * pixels + head * DIM,
             query_y, query_x, height, width, width * pixels, pixels, DIM, CHANNELS, UPCAST,
         )  # fmt: skip
@@ -252,7 +252,7 @@ def backward_key_kernel(
             d_logits = weights * (tl.dot(v, tl.trans(g), input_precision="ieee") - mean[None, :])
             d_keys += tl.dot(d_logits.to(q.dtype), q, input_precision="ieee")
     whole = image * height * width * pixels + head * DIM
-    _store_pixels(d_value + whole, d_values, y, x, height, width, width * pixels, pixels, DIM, CHANNELS)
+    store_pixels(d_value + whole, d_values, y, x, height, width, width * pixels, pixels, DIM, CHANNELS)
     if CONTENT:
         d_keys = d_keys * (scale * 0.6931471805599453)
-        _store_pixels(d_key + whole, d_keys, y, x, height, width, width * pixels, pixels, DIM, CHANNELS)
+        store_pixels(d_key + whole, d_keys, y, x, height, width, width * pixels, pixels, DIM, CHANNELS)

@@ -18,22 +18,20 @@ class Collection:
 
 
 def collect(output: Path) -> Collection:
-    """Reads every run under `output`; a folder that does not exist has none."""
+    """Read every run under `output`; a folder that does not exist has none."""
     runs: list[Run] = []
     warnings: list[str] = []
     for folder, subfolders, files in os.walk(output):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         if "result.json" in files or "config.json" in files:
-            run = _read_run(Path(folder), Path(folder).relative_to(output).as_posix(), files, warnings)
+            run = read_run(Path(folder), Path(folder).relative_to(output).as_posix(), files, warnings)
             if run is not None:
                 runs.append(run)
     return Collection(tuple(runs), tuple(warnings))
 
 
-def _read_run(folder: Path, name: str, files: list[str], warnings: list[str]) -> Run | None:
-    config, result = (
-        _read(folder / file, warnings) if file in files else {} for file in ("config.json", "result.json")
-    )
+def read_run(folder: Path, name: str, files: list[str], warnings: list[str]) -> Run | None:
+    config, result = (read(folder / file, warnings) if file in files else {} for file in ("config.json", "result.json"))
     if not config and not result:
         return None
     try:
@@ -48,7 +46,7 @@ def _read_run(folder: Path, name: str, files: list[str], warnings: list[str]) ->
     return run
 
 
-def _read(path: Path, warnings: list[str]) -> dict[str, Any]:
+def read(path: Path, warnings: list[str]) -> dict[str, Any]:
     try:
         return load_json(path)
     except (OSError, ValueError, RecursionError) as error:

@@ -46,8 +46,8 @@ def published(data: Data) -> bool:
 
 def own_images(data: Data) -> str:
     """A hash of the names and sizes of the files that data.root has for either split; "" where there are none."""
-    found = sorted(files(data)) if data.root is not None else []
-    return hashlib.sha256(repr(found).encode(errors="surrogateescape")).hexdigest()[:16] if found else ""
+    listed = sorted(files(data)) if data.root is not None else []
+    return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()[:16] if listed else ""
 
 
 def files(data: Data) -> Iterator[tuple[str, int]]:

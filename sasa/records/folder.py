@@ -32,12 +32,12 @@ class Record:
     """The folder of one run, what it is called, and what is known of it so far (`run`)."""
 
     def __init__(self, config: Config, identity: Identity) -> None:
-        found = contents(config)
+        reads = contents(config)
         # Sets of one's own are told apart by what is in them, wherever they lie.
-        own = (f"images={found.images[:8]}",) if found.images else ()
+        own = (f"images={reads.images[:8]}",) if reads.images else ()
         self.identity = replace(identity, variant=tuple(sorted({*identity.variant, *own})))
         self.config = config
-        self.key = key_of(config, found.images, found.weights)
+        self.key = key_of(config, reads.images, reads.weights)
         self.output = Path(config.output).expanduser().absolute()
         parts = (identity.table, identity.row) if identity.table and identity.row else ("run",)
         self.folder = self.output.joinpath(*parts, folder_name(config.scale.name, config.seed, self.identity.variant))
@@ -131,8 +131,8 @@ class Record:
             return None
         pattern = f"*scale={self.config.scale.name},seed={self.config.seed}*"
         for folder in sorted(self.folder.parent.glob(pattern)):
-            found = read_json(folder / "config.json") if folder != self.folder else None
-            before = dict(found["config"]) if found and isinstance(found.get("config"), dict) else {}
+            saved = read_json(folder / "config.json") if folder != self.folder else None
+            before = dict(saved["config"]) if saved and isinstance(saved.get("config"), dict) else {}
             same = before and not list(differences(before, asdict(self.config)))
             if same and before["data"].get("root") == self.config.data.root:
                 return folder

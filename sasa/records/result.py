@@ -113,8 +113,10 @@ def parse(folder: str, content: Mapping[str, Any]) -> Run:
     try:
         return _RUN.validate_python({**content, "folder": folder})
     except ValidationError as error:
-        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors(include_url=False)]
-        raise ValueError("; ".join(found[:3])) from error
+        problems = [
+            f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors(include_url=False)
+        ]
+        raise ValueError("; ".join(problems[:3])) from error
 
 
 def read_result(folder: Path) -> Run | None:

@@ -32,12 +32,12 @@ def find_weights(given: str, output: str, of: str = "") -> Path:
             return finished(place.parent) if ours else place
         if (place / "result.json").is_file():
             return finished(place)
-    found = sorted({path.parent for place in places for path in place.glob("*/result.json")})
-    if len(found) == 1:
-        return finished(found[0])
-    if found:
-        names = " or ".join(f"'{of}\"{folder}\"'" if of else f"'{folder}'" for folder in found[:3])
-        raise InputError(f"{of}{given} has {len(found)} runs: name one of them, as in {names}")
+    folders = sorted({path.parent for place in places for path in place.glob("*/result.json")})
+    if len(folders) == 1:
+        return finished(folders[0])
+    if folders:
+        names = " or ".join(f"'{of}\"{folder}\"'" if of else f"'{folder}'" for folder in folders[:3])
+        raise InputError(f"{of}{given} has {len(folders)} runs: name one of them, as in {names}")
     raise InputError(
         f"{of}{given}: there is no such file and no run there or in {places[1]}: give a finished "
         "run (train one, as in python run.py table1=full_50), or to start from a file of torchvision's or timm's"

@@ -31,15 +31,15 @@ FILE_WIDTH = 120
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command and returns its exit status; 2 means that something given to it cannot work."""
+    """Run the command and returns its exit status; 2 means that something given to it cannot work."""
     words = sys.argv[1:] if arguments is None else arguments
-    options = None if words[:1] and words[0] in PROGRAMS else _parser().parse_args(words)
+    options = None if words[:1] and words[0] in PROGRAMS else build_parser().parse_args(words)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         if options is None:
             import_module(PROGRAMS[words[0]]).main(words[1:])
         else:
-            _report(options)
+            report(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sasa.report", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)} or all (default: the tables that have runs)")
@@ -62,32 +62,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _report(options: argparse.Namespace) -> None:
+def report(options: argparse.Namespace) -> None:
     if options.format not in FORMATS:
         raise unknown("format", options.format, FORMATS)
     for name in options.tables:
         if name != "all":
-            _check_table(name)
+            check_table(name)
     collection = collect(options.output)
-    _check_settings(options, collection.runs)
-    tables = _tables(options.tables, collection.runs)
-    chosen = [found for table in tables for found in _comparisons(table, collection.runs, options)]
+    check_settings(options, collection.runs)
+    tables = tables_asked_for(options.tables, collection.runs)
+    chosen = [comparison for table in tables for comparison in comparisons_of(table, collection.runs, options)]
     if options.to is None:
-        _write(chosen, options, sys.stdout)
+        write(chosen, options, sys.stdout)
     else:
-        _write_file(chosen, options)
+        write_file(chosen, options)
     if not tables:
         names = ", ".join(f"make {name}" for name in TABLES)
         print(f"No runs in {options.output} yet. Start a table with one of: {names}.", file=sys.stderr)
     print_warnings(collection.warnings, Console(stderr=True))
 
 
-def _check_table(name: str) -> None:
+def check_table(name: str) -> None:
     if name not in TABLES:
         raise unknown("table", name, [*TABLES, "all"])
 
 
-def _tables(names: list[str], runs: Iterable[Run]) -> list[Table]:
+def tables_asked_for(names: list[str], runs: Iterable[Run]) -> list[Table]:
     if "all" in names:
         return list(TABLES.values())
     if names:
@@ -95,7 +95,7 @@ def _tables(names: list[str], runs: Iterable[Run]) -> list[Table]:
     return [table for table in TABLES.values() if settings(runs, table.name)]
 
 
-def _check_settings(options: argparse.Namespace, runs: Iterable[Run]) -> None:
+def check_settings(options: argparse.Namespace, runs: Iterable[Run]) -> None:
     """A scale is known if it has runs or a file in conf/scale; a variant if it has runs."""
     scales = sorted({run.scale for run in runs} | {path.stem for path in SCALES.glob("*.yaml")})
     variants = sorted({"", *(run.variant for run in runs)})
@@ -105,19 +105,19 @@ def _check_settings(options: argparse.Namespace, runs: Iterable[Run]) -> None:
         raise unknown("variant", options.variant, variants)
 
 
-def _comparisons(table: Table, runs: Iterable[Run], options: argparse.Namespace) -> list[Comparison]:
+def comparisons_of(table: Table, runs: Iterable[Run], options: argparse.Namespace) -> list[Comparison]:
     """A comparison for each scale and variant that is asked for and has runs; without any, one without runs."""
-    found = [
+    wanted = [
         (scale, variant)
         for scale, variant in settings(runs, table.name)
         if options.scale in (None, scale) and options.variant in (None, variant)
     ]
     return [
-        compare(table, runs, scale, variant) for scale, variant in found or [(options.scale, options.variant or "")]
+        compare(table, runs, scale, variant) for scale, variant in wanted or [(options.scale, options.variant or "")]
     ]
 
 
-def _write(comparisons: list[Comparison], options: argparse.Namespace, file: TextIO) -> None:
+def write(comparisons: list[Comparison], options: argparse.Namespace, file: TextIO) -> None:
     if options.format == "rich":
         wide = None if file.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
         console = Console(file=file, width=wide)
@@ -134,9 +134,9 @@ def _write(comparisons: list[Comparison], options: argparse.Namespace, file: Tex
     file.flush()
 
 
-def _write_file(comparisons: list[Comparison], options: argparse.Namespace) -> None:
+def write_file(comparisons: list[Comparison], options: argparse.Namespace) -> None:
     text = StringIO()
-    _write(comparisons, options, text)
+    write(comparisons, options, text)
     try:
         options.to.parent.mkdir(parents=True, exist_ok=True)
         options.to.write_text(text.getvalue(), encoding="utf-8", newline="")

@@ -170,7 +170,7 @@ TABLE7 = Table(
 _WIDTH_1 = {"baseline": TABLE1.rows[2], "conv_stem": TABLE1.rows[5], "full": TABLE1.rows[8]}
 
 
-def _width_row(prefix: str, percent: int) -> Row:
+def width_row(prefix: str, percent: int) -> Row:
     same = _WIDTH_1[prefix]
     name, cells = f"{prefix}_{percent}", (same.cells[0], f"{percent / 100:.2f}")
     return Row(name, cells, same.flops, same.params, same.top1) if percent == 100 else Row(name, cells)
@@ -181,7 +181,7 @@ FIGURE5 = Table(
     "Figure 5: ResNet-50 at several widths",
     ("network", "width"),
     "test",
-    tuple(_width_row(prefix, percent) for prefix in _WIDTH_1 for percent in (25, 50, 75, 100, 125)),
+    tuple(width_row(prefix, percent) for prefix in _WIDTH_1 for percent in (25, 50, 75, 100, 125)),
 )
 
 TABLES = {table.name: table for table in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, TABLE7, FIGURE5)}

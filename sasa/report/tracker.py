@@ -52,15 +52,15 @@ def report(runs: Iterable[Run], project: str, entity: str, scale: str) -> Any:
     """A report (wandb_workspaces) of the runs at one scale, not saved: building it needs no server."""
     import wandb_workspaces.reports.v2 as wr  # seconds
 
-    found = list(runs)
+    runs = list(runs)
     blocks: list[Any] = [
         wr.TableOfContents(),
         wr.H1("What the paper says, and what these runs say"),
-        wr.MarkdownBlock("\n".join(map(verdict_text, judge(found, scale)))),
+        wr.MarkdownBlock("\n".join(map(verdict_text, judge(runs, scale)))),
     ]
     for table in TABLES.values():
-        if (scale, "") in settings(found, table.name):
-            blocks += [wr.H1(table.title), wr.MarkdownBlock(without_title(markdown([compare(table, found, scale)])))]
+        if (scale, "") in settings(runs, table.name):
+            blocks += [wr.H1(table.title), wr.MarkdownBlock(without_title(markdown([compare(table, runs, scale)])))]
             blocks.append(grid(wr, scale, table.name))
     blocks += [wr.H1("All runs"), grid(wr, scale, None)]
     return wr.Report(
@@ -94,7 +94,7 @@ PICTURES = {"test images and predictions": "samples", "what each head looks at":
 
 def verdict_text(one: Verdict) -> str:
     """A statement, its verdict and its claims as Markdown."""
-    claims = "".join(f"\n  - {escape_markdown(claim_text(found))}" for found in one.findings)
+    claims = "".join(f"\n  - {escape_markdown(claim_text(finding))}" for finding in one.findings)
     return f"- **{escape_markdown(one.statement.text)}** {one.verdict}{claims}"
 
 

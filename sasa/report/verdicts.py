@@ -157,9 +157,9 @@ STATEMENTS = (
 
 def judge(runs: Iterable[Run], scale: str, variant: str = "") -> list[Verdict]:
     """All statements, judged by the runs of one scale and variant."""
-    found = list(runs)
+    runs = list(runs)
     return [
-        verdict(statement, TABLES[statement.table], gather(found, statement.table, scale, variant))
+        verdict(statement, TABLES[statement.table], gather(runs, statement.table, scale, variant))
         for statement in STATEMENTS
     ]
 
@@ -167,8 +167,8 @@ def judge(runs: Iterable[Run], scale: str, variant: str = "") -> list[Verdict]:
 def verdict(statement: Statement, table: Table, groups: dict[str, Group]) -> Verdict:
     """One statement, given the runs of its table by row."""
     findings = tuple(finding(claim, table, groups, len(statement.claims)) for claim in statement.claims)
-    refuted = [found for found in findings if found.verdict == "refuted"]
-    unsettled = [found for found in findings if found.verdict == "open"]
+    refuted = [finding for finding in findings if finding.verdict == "refuted"]
+    unsettled = [finding for finding in findings if finding.verdict == "open"]
     if refuted:
         return Verdict(statement, "not reproduced", refuted[0].why or f"refuted: {refuted[0].claim.text}", findings)
     if unsettled:
@@ -309,13 +309,15 @@ def below(t: float, freedom: int) -> float:
     return 0.5 + (angle + (sine * total if freedom > 1 else 0)) / math.pi
 
 
-def claim_text(found: Finding) -> str:
+def claim_text(finding: Finding) -> str:
     """A claim as one line: the difference, its interval, the seeds, the paper's difference, and why it is open."""
-    own = "no difference yet" if found.difference is None else f"{found.difference:+.2f}"
-    if found.low is not None:
-        own += f" (interval {found.low:+.2f} to {found.high:+.2f})"
-    seeds = f", {min(found.seeds)} seeds" if found.difference is not None else ""
-    return f"{found.claim.text}: {own}{seeds}; paper {found.published:+.1f}" + (f"; {found.why}" if found.why else "")
+    own = "no difference yet" if finding.difference is None else f"{finding.difference:+.2f}"
+    if finding.low is not None:
+        own += f" (interval {finding.low:+.2f} to {finding.high:+.2f})"
+    seeds = f", {min(finding.seeds)} seeds" if finding.difference is not None else ""
+    return f"{finding.claim.text}: {own}{seeds}; paper {finding.published:+.1f}" + (
+        f"; {finding.why}" if finding.why else ""
+    )
 
 
 def print_verdicts(runs: Sequence[Run], scale: str, variant: str, console: Console) -> None:
@@ -325,8 +327,8 @@ def print_verdicts(runs: Sequence[Run], scale: str, variant: str, console: Conso
     )
     for one in judge(runs, scale, variant):
         console.print(Text.assemble((f"{one.verdict:18}", STYLES[one.verdict]), one.statement.text), soft_wrap=True)
-        for found in one.findings:
-            console.print(Text(f"  {found.verdict:9} {claim_text(found)}", "dim"), soft_wrap=True)
+        for finding in one.findings:
+            console.print(Text(f"  {finding.verdict:9} {claim_text(finding)}", "dim"), soft_wrap=True)
 
 
 def main(arguments: list[str]) -> None:

@@ -78,14 +78,14 @@ def draw(
     pictures = denormalise(images, mean, std)
     layers = [
         {
-            "name": found.name,
-            "extent": found.extent,
-            "height": found.height,
-            "width": found.width,
-            "pixels": found.pixels,
-            "weights": (found.weights.flatten(3) * UNIT).round().int().tolist(),
+            "name": seen.name,
+            "extent": seen.extent,
+            "height": seen.height,
+            "width": seen.width,
+            "pixels": seen.pixels,
+            "weights": (seen.weights.flatten(3) * UNIT).round().int().tolist(),
         }
-        for found in maps
+        for seen in maps
     ]
     kept = [{"title": title, "png": encoded(picture)} for title, picture in zip(titles, pictures, strict=True)]
     return Drawn({"unit": UNIT, "images": kept, "layers": layers}, page(maps, pictures, titles))
@@ -101,7 +101,7 @@ def encoded(picture: Image.Image) -> str:
 
 def page(maps: Sequence[Map], pictures: Sequence[Image.Image], titles: Sequence[str]) -> Image.Image:
     """A band an image and a line a layer; for each point the image with the pixel marked, then a tile a head."""
-    heads = max(found.weights.shape[2] for found in maps)
+    heads = max(seen.weights.shape[2] for seen in maps)
     step, left = TILE + GAP, 90 + GAP
     group = (heads + 1) * step + 2 * GAP  # width of a point
     band = LINE + len(maps) * step + GAP
@@ -111,32 +111,32 @@ def page(maps: Sequence[Map], pictures: Sequence[Image.Image], titles: Sequence[
         top = GAP + index * band
         heading = f"{title}: for {len(POINTS)} pixels, what each of {heads} heads looks at"
         brush.text((GAP, top), heading, fill=INK, font=font)
-        for line, found in enumerate(maps):
+        for line, seen in enumerate(maps):
             y = top + LINE + line * step
-            layer = ".".join(found.name.split(".")[:2])
-            brush.text((GAP, y), f"{layer}\n{found.height}x{found.width}, k={found.extent}", fill=QUIET, font=font)
-            for point, head in product(range(len(POINTS)), range(-1, found.weights.shape[2])):
-                tile = overlay(picture, found, index, point, head)
+            layer = ".".join(seen.name.split(".")[:2])
+            brush.text((GAP, y), f"{layer}\n{seen.height}x{seen.width}, k={seen.extent}", fill=QUIET, font=font)
+            for point, head in product(range(len(POINTS)), range(-1, seen.weights.shape[2])):
+                tile = overlay(picture, seen, index, point, head)
                 sheet.paste(tile, (left + point * group + (head + 1) * step, y))
     return sheet.quantize(192)
 
 
-def overlay(picture: Image.Image, found: Map, image: int, point: int, head: int) -> Image.Image:
+def overlay(picture: Image.Image, seen: Map, image: int, point: int, head: int) -> Image.Image:
     """The image in grey under one head's weights (head -1: in colour, without any), the pixel in a frame."""
-    row, column = found.pixels[point]
+    row, column = seen.pixels[point]
     if head < 0:
         tile = picture.resize((TILE, TILE), Image.Resampling.BICUBIC)
     else:
-        pad = found.extent // 2
-        heat = np.zeros((found.height + 2 * pad, found.width + 2 * pad), np.float32)
-        heat[row : row + found.extent, column : column + found.extent] = found.weights[image, point, head].numpy()
-        heat = heat[pad : pad + found.height, pad : pad + found.width]
+        pad = seen.extent // 2
+        heat = np.zeros((seen.height + 2 * pad, seen.width + 2 * pad), np.float32)
+        heat[row : row + seen.extent, column : column + seen.extent] = seen.weights[image, point, head].numpy()
+        heat = heat[pad : pad + seen.height, pad : pad + seen.width]
         share = Image.fromarray((heat / max(heat.max(), 1e-9) * 235).astype(np.uint8))
         grey = picture.convert("L").point(lambda value: value * 0.45).convert("RGB").resize((TILE, TILE))
         tile = Image.composite(
             Image.new("RGB", (TILE, TILE), "#ffb000"), grey, share.resize((TILE, TILE), Image.Resampling.NEAREST)
         )
-    frame = (column / found.width, row / found.height, (column + 1) / found.width, (row + 1) / found.height)
+    frame = (column / seen.width, row / seen.height, (column + 1) / seen.width, (row + 1) / seen.height)
     left, upper, right, lower = (value * TILE for value in frame)
     ImageDraw.Draw(tile).rectangle((left, upper, max(left, right - 1), max(upper, lower - 1)), outline=MARK)
     return tile

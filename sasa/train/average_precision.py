@@ -20,8 +20,8 @@ def average_precision(truth: dict[str, Any], detections: NDArray[np.float64]) ->
     truth is a dictionary in COCO's format, detections are rows (image number, x, y, width, height, score, category number).
     """
     known = COCO(truth)
-    found = known.loadRes([*map(entry, detections.tolist())])
-    evaluation = COCOeval_faster(known, found, "bbox")
+    results = known.loadRes([*map(entry, detections.tolist())])
+    evaluation = COCOeval_faster(known, results, "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()

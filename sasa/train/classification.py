@@ -69,12 +69,12 @@ class Classification:
         """Save the first images with their classes and the predicted ones; beside it, what attention looks at."""
         data = self.config.data
         images, labels = next(iter(eval_loader(samples, data, batch=SHEET_IMAGES, device=device)))
-        found = model.eval()(images).argmax(1)
-        names, labels, found = self.splits.classes, labels.cpu(), found.cpu()
-        sheet(images.cpu(), labels, found, names, path, mean=data.mean, std=data.std)
+        predicted = model.eval()(images).argmax(1)
+        names, labels, predicted = self.splits.classes, labels.cpu(), predicted.cpu()
+        sheet(images.cpu(), labels, predicted, names, path, mean=data.mean, std=data.std)
         maps = attention_maps(model, images[:ATTENTION_IMAGES])
         if maps:
-            titles = [f"{names[int(a)]}, taken for {names[int(b)]}" for a, b in zip(labels, found, strict=True)]
+            titles = [f"{names[int(a)]}, taken for {names[int(b)]}" for a, b in zip(labels, predicted, strict=True)]
             kept = images[:ATTENTION_IMAGES].cpu()
             drawn = draw(maps, kept, titles[:ATTENTION_IMAGES], data.mean, data.std)
             write_atomically(path.with_name("attention.json"), json.dumps(drawn.record).encode())

@@ -14,7 +14,7 @@ from sasa.data.boxes import PADDING, Boxed
 from sasa.data.build import Splits, eval_loader
 from sasa.data.samples import Samples
 from sasa.train.average_precision import Numbers, average_precision
-from sasa.train.found import Found
+from sasa.train.detections import Detections
 from sasa.train.sheet import box_sheet
 
 SHEET_IMAGES = 16
@@ -55,21 +55,21 @@ class Detection:
         read: list[int] = []
         for images, numbers in batches:
             read += numbers.tolist()
-            for number, found in zip(numbers.tolist(), self.detect(model, images, numbers, samples), strict=True):
-                corners = found.boxes
+            for number, detections in zip(numbers.tolist(), self.detect(model, images, numbers, samples), strict=True):
+                corners = detections.boxes
                 sides = corners[:, 2:] - corners[:, :2]
                 image = np.full(len(corners), number + 1)
-                rows.append(np.column_stack([image, corners[:, :2], sides, found.scores, found.labels + 1]))
+                rows.append(np.column_stack([image, corners[:, :2], sides, detections.scores, detections.labels + 1]))
         truth = source(samples).annotations.truth(np.array(read), self.splits.classes)
         means, self.by_class = average_precision(truth, np.concatenate(rows))
         return means
 
-    def detect(self, model: nn.Module, images: Tensor, numbers: Tensor, samples: Samples) -> list[Found]:
+    def detect(self, model: nn.Module, images: Tensor, numbers: Tensor, samples: Samples) -> list[Detections]:
         """What a model finds in whole images, in pixels of the pictures as they are kept."""
         boxed = source(samples)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.train.amp):
             predictions = model.eval()(list(images))
-        found = []
+        detections = []
         for number, prediction in zip(numbers.tolist(), predictions, strict=True):
             height, width = boxed.annotations.sizes[number].tolist()
             seen_height, seen_width = boxed.view.whole_size(height, width)
@@ -77,18 +77,18 @@ class Detection:
             boxes = boxes * np.tile([width / seen_width, height / seen_height], 2)
             boxes = boxes.clip(0, np.tile([width, height], 2))
             use = (boxes[:, 2:] > boxes[:, :2]).all(1)  # what lies beside the picture has no area left
-            found.append(Found(boxes, labels.astype(np.int64), scores)[use])
-        return found
+            detections.append(Detections(boxes, labels.astype(np.int64), scores)[use])
+        return detections
 
     @torch.no_grad()
     def picture(self, model: nn.Module, samples: Samples, path: Path, device: torch.device) -> None:
-        """Save the first images with the true boxes and those found; by_class.csv beside it has the APs of the classes."""
+        """Save the first images with the true boxes and those detections; by_class.csv beside it has the APs of the classes."""
         data, boxed = self.config.data, source(samples)
         images, numbers = next(iter(eval_loader(samples, data, batch=SHEET_IMAGES, device=device)))
-        found = [item[item.scores >= SHOWN] for item in self.detect(model, images, numbers, samples)]
+        shown = [item[item.scores >= SHOWN] for item in self.detect(model, images, numbers, samples)]
         true = [boxed.annotations.objects(number)[0].numpy() for number in numbers.tolist()]
         pictures = [boxed.decode(number) for number in numbers.tolist()]
-        box_sheet(pictures, true, found, self.splits.classes, path)
+        box_sheet(pictures, true, shown, self.splits.classes, path)
         with path.with_name("by_class.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["class", "ap", "ap50", "ap75"])

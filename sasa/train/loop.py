@@ -216,8 +216,8 @@ class Trainer:
         epoch, every = self.progress.epoch + 1, self.config.train.keep_epochs
         if every and epoch % every == 0:
             checkpoint.save_weights(self.record.path(f"epoch_{epoch}.safetensors"), self.best)
-        found = [line[self.task.result] or 0.0 for line in self.progress.history if line["split"] == "validation"]
-        if found and found[-1] == max(found):
+        results = [line[self.task.result] or 0.0 for line in self.progress.history if line["split"] == "validation"]
+        if results and results[-1] == max(results):
             checkpoint.save_weights(self.record.path("best.safetensors"), self.best)
 
     def save(self) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sasa.train.found import Found
+from sasa.train.detections import Detections
 
 TILE = 160  # side of a picture on the sheet, pixels
 LARGE = 320  # side of a picture on a sheet with boxes
@@ -53,7 +53,7 @@ def sheet(
 def box_sheet(
     pictures: Sequence[Tensor],
     true: Sequence[NDArray[np.floating]],
-    found: Sequence[Found],
+    detected: Sequence[Detections],
     classes: Sequence[str],
     path: str | Path,
     *,
@@ -65,7 +65,7 @@ def box_sheet(
     page = Image.new("RGB", (GAP + columns * (LARGE + GAP), GAP + rows * (LARGE + GAP) + TEXT), PAPER)
     draw = ImageDraw.Draw(page)
     font = ImageFont.load_default(11)
-    for number, (picture, boxes, detections) in enumerate(zip(pictures, true, found, strict=True)):
+    for number, (picture, boxes, detections) in enumerate(zip(pictures, true, detected, strict=True)):
         x = GAP + number % columns * (LARGE + GAP)
         y = GAP + number // columns * (LARGE + GAP)
         scale = LARGE / max(picture.shape[1:])

@@ -20,7 +20,7 @@ MARK = (
 
 
 def build(output: Path, to: Path) -> Path:
-    """Writes every page of the runs under `output` to the folder `to`; returns the first page's path."""
+    """Write every page of the runs under `output` to the folder `to`; returns the first page's path."""
     require(output)
     before = prepare(to)
     with ProcessPoolExecutor(1) as beside:  # Vega takes about as long as 500 runs do

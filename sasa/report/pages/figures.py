@@ -34,15 +34,15 @@ def panels(comparison: Comparison, title: str | None, place: Place) -> list[Figu
     paper, own = (values(comparison, place, published) for published in (True, False))
     if comparison.scale in PAPER_SCALES:
         return [panel(comparison, "paper (hollow) and ours", title, paper + own)]
-    found = []
+    shown = []
     if 2 * len(paper) >= len(comparison.lines):
-        found.append(panel(comparison, f"paper, {comparison.table.setting.split(',')[0]}", title, paper))
+        shown.append(panel(comparison, f"paper, {comparison.table.setting.split(',')[0]}", title, paper))
     if own:
-        found.append(panel(comparison, f"ours, {comparison.scale}", title, own))
-    return found
+        shown.append(panel(comparison, f"ours, {comparison.scale}", title, own))
+    return shown
 
 
-def panel(comparison: Comparison, caption: str, title: str | None, found: list[dict[str, Any]]) -> Figure:
+def panel(comparison: Comparison, caption: str, title: str | None, points: list[dict[str, Any]]) -> Figure:
     """Points on two axes; without a title of the first, a line a row."""
     result = percent(comparison.table.measures[0])
     if title is not None:
@@ -52,17 +52,17 @@ def panel(comparison: Comparison, caption: str, title: str | None, found: list[d
             "title": caption,
             "x": title,
             "y": result,
-            "values": found,
+            "values": points,
             "domain": {"series": names},
         }
-    flipped = [{**one, "x": one["y"], "y": one["x"]} for one in found]
+    flipped = [{**one, "x": one["y"], "y": one["x"]} for one in points]
     return {"kind": "rows", "title": caption, "x": result, "y": None, "values": flipped}
 
 
 def values(comparison: Comparison, place: Place, published: bool) -> list[dict[str, Any]]:
     """A point a row that has a result, the paper's or ours."""
-    found = (point(comparison, line, place(line, published), published) for line in comparison.lines)
-    return [one for one in found if one["x"] is not None and one["y"] is not None]
+    points = (point(comparison, line, place(line, published), published) for line in comparison.lines)
+    return [one for one in points if one["x"] is not None and one["y"] is not None]
 
 
 def point(comparison: Comparison, line: Line, x: float | str | None, published: bool) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def point(comparison: Comparison, line: Line, x: float | str | None, published: 
     score = line.score(table.measures[0])
     y, spread = (score.published, None) if published else (score.mean, score.deviation)
     source = "paper" if published else "ours"
-    found = {
+    mark = {
         "x": x,
         "y": y,
         "low": y if y is None or spread is None else y - spread,
@@ -83,7 +83,7 @@ def point(comparison: Comparison, line: Line, x: float | str | None, published: 
         "result": f"{y:.1f}" + (f" ± {spread:.1f} %" if spread is not None else " %") if y is not None else "",
         "costs": costs(flops(line, published), params(line, published)),
     }
-    return found if published or not line.runs else found | {"run": run_id(line.runs[0])}
+    return mark if published or not line.runs else mark | {"run": run_id(line.runs[0])}
 
 
 def series_of(comparison: Comparison, line: Line) -> str:
@@ -125,7 +125,7 @@ def params(line: Line, published: bool) -> float | None:
 def all_runs(runs: Iterable[Run]) -> list[Figure]:
     """Top-1 and AP of every finished run, on the test images, against its costs; a series a table."""
     known = [run for run in runs if run.status == "finished" and run.paper_flops and run.paper_params]
-    found: list[Figure] = []
+    shown: list[Figure] = []
     names = sorted({clean(run.table or "other runs") for run in known})
     for measure in ("top1", "ap"):
         points = [point_of(run, measure) for run in known if measure in run.measured("test")]
@@ -133,7 +133,7 @@ def all_runs(runs: Iterable[Run]) -> list[Figure]:
         for title, cost in ((FLOPS, "flops"), (PARAMS, "params")):
             placed = [{**one, "x": one[cost]} for one in points]
             caption = f"{MEASURES[measure]} against {title.split(' (')[0]}"
-            found.append(
+            shown.append(
                 {
                     "kind": "points",
                     "title": caption,
@@ -143,7 +143,7 @@ def all_runs(runs: Iterable[Run]) -> list[Figure]:
                     "domain": {"series": names},
                 }
             )
-    return [figure for figure in found if figure["values"]]
+    return [figure for figure in shown if figure["values"]]
 
 
 def point_of(run: Run, measure: str) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def name_of(run: Run) -> str:
 def learning(comparison: Comparison, curves: Mapping[str, Curves]) -> Figure | None:
     """The learning curves of a table's rows together, the mean over seeds of a row; `curves` by run folder."""
     grid = comparison.table.name in GRIDS
-    found = []
+    series = []
     for line in comparison.lines:
         together: dict[str, list[Run]] = {}  # the runs of a row that have come as far as each other
         for run in line.runs:
@@ -187,7 +187,7 @@ def learning(comparison: Comparison, curves: Mapping[str, Curves]) -> Figure | N
                 together.setdefault(str([(len(x), x[-1]) for x in xs(found_curves)]), []).append(run)
         for runs in together.values():
             numbers = " ".join(str(run.seed) for run in runs)
-            found.append(
+            series.append(
                 {
                     "series": clean(line.cells[0]) if grid else label(line),
                     "row": clean(line.cells[-1]),
@@ -196,7 +196,7 @@ def learning(comparison: Comparison, curves: Mapping[str, Curves]) -> Figure | N
                     "curves": mean_curves([curves[run.folder] for run in runs]),
                 }
             )
-    return {"kind": "grid" if grid else "curves", "series": found} if found else None
+    return {"kind": "grid" if grid else "curves", "series": series} if series else None
 
 
 def run_curves(run: Run, curves: Curves) -> list[Figure]:
@@ -220,12 +220,12 @@ def xs(curves: Curves) -> list[list[float | None]]:
     return [split["x"] for split in curves.values()]
 
 
-def mean_curves(found: Sequence[Curves]) -> Curves:
+def mean_curves(curves: Sequence[Curves]) -> Curves:
     """The mean of curves with the same places in time, of what all of them have."""
     means: Curves = {}
-    for split, first in found[0].items():
+    for split, first in curves[0].items():
         columns = {
-            name: [one[split][name] for one in found] for name in first if all(name in one[split] for one in found)
+            name: [one[split][name] for one in curves] for name in first if all(name in one[split] for one in curves)
         }
         means[split] = {name: [mean(values) for values in zip(*lists, strict=True)] for name, lists in columns.items()}
     return means

@@ -42,10 +42,10 @@ def thinned(lines: list[bytes]) -> list[bytes]:
 def parsed(lines: list[bytes]) -> list[dict[str, Any]]:
     """The records in lines, those that say where in the run they stand."""
     try:
-        found = json.loads(b"[" + b",".join(lines) + b"]")
+        records = json.loads(b"[" + b",".join(lines) + b"]")
     except ValueError:
-        found = [record for line in lines if (record := readable(line))]
-    return [record for record in found if placed(record)]
+        records = [record for line in lines if (record := readable(line))]
+    return [record for record in records if placed(record)]
 
 
 def readable(line: bytes) -> Any:
@@ -118,7 +118,7 @@ def run_id(run: Run) -> str:
 
 
 def details(output: Path, run: Run) -> Details:
-    """Reads the folder of a run; what is missing or torn there is left out."""
+    """Read the folder of a run; what is missing or torn there is left out."""
     folder = output / run.folder
     return Details(
         settings=settings_of(run),
@@ -142,13 +142,13 @@ def settings_of(run: Run) -> tuple[Setting, ...]:
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """A configuration as dotted names and values as people type them."""
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     for name, value in config.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{name}.")
+            entries |= flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = shown(value)
-    return found
+            entries[f"{prefix}{name}"] = shown(value)
+    return entries
 
 
 def shown(value: object) -> str:

@@ -28,7 +28,7 @@ def script() -> str:
 
 
 def place(folder: Path) -> None:
-    """Writes the script into a folder, unless the present one stands there already."""
+    """Write the script into a folder, unless the present one stands there already."""
     path, line = folder / NAME, stamp().encode()
     if path.exists():
         with path.open("rb") as file:

@@ -22,7 +22,7 @@ TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".p
 
 
 class Server(ThreadingHTTPServer):
-    """Renders what is asked for from the record files as they are then."""
+    """Render what is asked for from the record files as they are then."""
 
     daemon_threads = True
 
@@ -35,7 +35,7 @@ class Server(ThreadingHTTPServer):
 
     def changes(self) -> str:
         """A text that differs whenever a record file does; the process ids tell of runs that were killed."""
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for folder, subfolders, files in os.walk(self.output):
             subfolders[:] = sorted(name for name in subfolders if name != "dashboard" and not name.startswith("."))
             for name in sorted(set(files).intersection(WATCHED)):
@@ -43,11 +43,11 @@ class Server(ThreadingHTTPServer):
                     stat = os.stat(os.path.join(folder, name))
                 except OSError:
                     continue
-                found.update(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size};".encode(errors="surrogatepass"))
+                digest.update(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size};".encode(errors="surrogatepass"))
         for run in self.site.runs if hasattr(self, "site") else ():
             if run.status == "running" and run.pid:
-                found.update(f"{run.pid} {Path(f'/proc/{run.pid}').exists()};".encode())
-        return found.hexdigest()
+                digest.update(f"{run.pid} {Path(f'/proc/{run.pid}').exists()};".encode())
+        return digest.hexdigest()
 
     def fresh(self) -> Site:
         """The site of the record files as they are now; one reading of them serves until they change."""
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def serve(output: Path, port: int) -> None:
-    """Serves until Ctrl-C or SIGTERM."""
+    """Serve until Ctrl-C or SIGTERM."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

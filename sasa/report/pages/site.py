@@ -90,14 +90,14 @@ class Site:
     def settings(self) -> dict[tuple[str, str], int]:
         """How many runs there are at each scale and variant, a page each; every scale has one without overrides."""
         scales = [*SCALES, *sorted({run.scale for run in self.runs} - {*SCALES})]
-        found = {(scale, ""): 0 for scale in scales}
+        counts = {(scale, ""): 0 for scale in scales}
         for table in TABLES:
             for setting in settings(self.runs, table):
-                found.setdefault(setting, 0)
+                counts.setdefault(setting, 0)
         for run in self.runs:
-            if (run.scale, run.variant) in found:
-                found[run.scale, run.variant] += 1
-        return dict(sorted(found.items(), key=lambda item: (scales.index(item[0][0]), item[0][1])))
+            if (run.scale, run.variant) in counts:
+                counts[run.scale, run.variant] += 1
+        return dict(sorted(counts.items(), key=lambda item: (scales.index(item[0][0]), item[0][1])))
 
     @cached_property
     def mixed(self) -> bool:
@@ -128,7 +128,7 @@ class Site:
             return self.results(*self.pages[name])
         if name == "compare.html":
             runs = sorted(self.runs, key=lambda run: run.started, reverse=True)
-            detection = any("ap" in found for run in runs for found in run.accuracy.values())
+            detection = any("ap" in scores for run in runs for scores in run.accuracy.values())
             return self.template("compare.html", "compare", "", runs=runs, detection=detection)
         folder, _, rest = name.partition("/")
         stem, _, suffix = rest.rpartition(".")
@@ -141,13 +141,13 @@ class Site:
         """The first page at one scale and variant."""
         tables: list[dict[str, Any]] = []
         for table in TABLES.values():
-            found = compare(table, self.runs, scale, variant)
+            comparison = compare(table, self.runs, scale, variant)
             tables.append(
                 {
-                    "comparison": found,
-                    "view": views.table(found),
-                    "figures": figures(found),
-                    "learning": learning(found, {run.folder: self.curves(run) for run in found.runs}),
+                    "comparison": comparison,
+                    "view": views.table(comparison),
+                    "figures": figures(comparison),
+                    "learning": learning(comparison, {run.folder: self.curves(run) for run in comparison.runs}),
                 }
             )
         here = [run for run in self.runs if run.scale == scale]
@@ -169,7 +169,7 @@ class Site:
 
     def run(self, run: Run) -> str:
         """The page of one run."""
-        found = details(self.output, run)
+        content = details(self.output, run)
         same = next((run_id(other) for other in self.runs if other.folder == run.same_as), None)
         variant = run.variant if run.row and (run.scale, run.variant) in self.settings else ""
         return self.template(
@@ -177,8 +177,8 @@ class Site:
             "",
             "../",
             run=run,
-            details=found,
-            groups=views.layer_groups(found.layers),
+            details=content,
+            groups=views.layer_groups(content.layers),
             paper=views.paper_row(run),
             same=same,
             results=views.results_name(run.scale, variant),
@@ -188,18 +188,17 @@ class Site:
 
     def data(self, run: Run) -> str:
         """A script that hands one run to the page that compares."""
-        found: Details = details(self.output, run)
+        own: Details = details(self.output, run)
         content = {
             "id": run_id(run),
             "name": name_of(run) + (f", {run.scale}" if self.mixed else ""),
             "status": run.status,
             "settings": flat(run.config),
-            "changed": [setting.name for setting in found.settings if setting.default is not None],
+            "changed": [setting.name for setting in own.settings if setting.default is not None],
             "facts": views.facts(run),
             "curves": self.curves(run),
         }
         return f"sasa.addRun({embedded(content)});\n"
 
     def template(self, template: str, page: str, root: str, **values: Any) -> str:
-        found = self.templates.get_template(template)
-        return found.render(page=page, root=root, live=self.live, **values)
+        return self.templates.get_template(template).render(page=page, root=root, live=self.live, **values)

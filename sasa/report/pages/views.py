@@ -52,17 +52,17 @@ def classes(block: Block, index: int, position: int, below: bool) -> str:
     """
     row = block.rows[index]
     cell = row[position]
-    found = ["label" if block.labels else "number"]
+    names = ["label" if block.labels else "number"]
     if cell.role:
-        found.append(cell.role)
+        names.append(cell.role)
     if position == 0:
-        found.append("first")
+        names.append("first")
     if below:
-        found.append(off(cell.text, block.rows[index - 1][position].text))
+        names.append(off(cell.text, block.rows[index - 1][position].text))
     elif cell.role in ("difference", "deviation"):
         base = next((before for before in row[:position] if before.role == "published"), None)
-        found.append(size(cell.text, base.text if base else ""))
-    return " ".join(filter(None, found))
+        names.append(size(cell.text, base.text if base else ""))
+    return " ".join(filter(None, names))
 
 
 def off(own: str, published: str) -> str:
@@ -111,8 +111,8 @@ def variants(settings: Mapping[tuple[str, str], int], scale: str, variant: str) 
 
 def counts(comparisons: Iterable[Comparison]) -> dict[str, int]:
     """How many rows have come how far."""
-    found = Counter(line.status for comparison in comparisons for line in comparison.lines)
-    return {status: found[status] for status in ("finished", "running", "interrupted", "failed", "missing")}
+    lines = Counter(line.status for comparison in comparisons for line in comparison.lines)
+    return {status: lines[status] for status in ("finished", "running", "interrupted", "failed", "missing")}
 
 
 def latest(runs: Iterable[Run]) -> list[Run]:
@@ -123,8 +123,8 @@ def latest(runs: Iterable[Run]) -> list[Run]:
 
 def result(run: Run, split: str) -> tuple[str, float] | None:
     """What a run came to on a split, such as ("top-1", 51.2), or its AP where it detects objects."""
-    found = run.measured(split)
-    return next(((text, found[name]) for name, text in MEASURES.items() if name in found), None)
+    scores = run.measured(split)
+    return next(((text, scores[name]) for name, text in MEASURES.items() if name in scores), None)
 
 
 def progress(run: Run, curves: Mapping[str, Mapping[str, Sequence[float | None]]]) -> float | None:
@@ -141,8 +141,8 @@ def layer_groups(layers: Iterable[Layer]) -> list[tuple[Layer, list[Layer]]]:
     for layer in layers:
         groups.setdefault(layer.name.split(".")[0], []).append(layer)
     return [
-        (Layer(name, "", sum(one.flops for one in found), sum(one.params for one in found)), found)
-        for name, found in groups.items()
+        (Layer(name, "", sum(one.flops for one in members), sum(one.params for one in members)), members)
+        for name, members in groups.items()
     ]
 
 
@@ -152,14 +152,14 @@ def paper_row(run: Run) -> Row | None:
 
 def facts(run: Run) -> dict[str, str]:
     """What a run came to, in words, by name."""
-    found = {"status": run.status, "scale": run.scale, "seed": str(run.seed)}
+    facts = {"status": run.status, "scale": run.scale, "seed": str(run.seed)}
     for split in run.accuracy:
         for name, value in run.measured(split).items():
-            found[f"{split} {MEASURES.get(name, name.replace('top', 'top-'))}"] = f"{value:.2f}"
+            facts[f"{split} {MEASURES.get(name, name.replace('top', 'top-'))}"] = f"{value:.2f}"
     epochs = "" if run.epochs is None else f"{run.epochs_done or 0} of {run.epochs}"
-    found |= {"epochs": epochs, "FLOPs": count(run.flops), "parameters": count(run.params)}
-    found |= {"at the paper's size": f"{count(run.paper_flops)} FLOPs, {count(run.paper_params)} parameters"}
-    return found | {"time": duration(run.seconds), "attention by": run.backend, "device": run.device}
+    facts |= {"epochs": epochs, "FLOPs": count(run.flops), "parameters": count(run.params)}
+    facts |= {"at the paper's size": f"{count(run.paper_flops)} FLOPs, {count(run.paper_params)} parameters"}
+    return facts | {"time": duration(run.seconds), "attention by": run.backend, "device": run.device}
 
 
 def memory(size: int | None) -> str:

@@ -49,7 +49,7 @@ class Group:
 
     def statistic(self, split: str, measure: str) -> Statistic | None:
         """A measure of the finished runs on `split`; None if no run has it. Another split never stands in for it."""
-        values = [found[measure] for run in self.finished if measure in (found := run.measured(split))]
+        values = [by_measure[measure] for run in self.finished if measure in (by_measure := run.measured(split))]
         if not values:
             return None
         return Statistic(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
@@ -64,11 +64,12 @@ def gather(runs: Iterable[Run], table: str, scale: str, variant: str) -> dict[st
     for run in runs:
         row = run.row if run.table == table else dict(run.rows).get(table) if run.status == "finished" else None
         if row is not None and (run.scale, run.variant) == (scale, variant):
-            found = seeds.setdefault(row, {})
+            by_seed = seeds.setdefault(row, {})
             # `table4=k3` and `table4=k3 seed=0` are the same experiment in two folders: it counts once.
-            found[run.seed] = max(found.get(run.seed, run), run, key=lambda one: _standing(one, table))
+            by_seed[run.seed] = max(by_seed.get(run.seed, run), run, key=lambda one: standing(one, table))
     return {
-        row: Group(row, scale, variant, tuple(run for _, run in sorted(found.items()))) for row, found in seeds.items()
+        row: Group(row, scale, variant, tuple(run for _, run in sorted(by_seed.items())))
+        for row, by_seed in seeds.items()
     }
 
 
@@ -81,7 +82,7 @@ def settings(runs: Iterable[Run], table: str) -> list[tuple[str, str]]:
     return sorted({(run.scale, run.variant) for run in own if run.began or not run.variant})
 
 
-def _standing(run: Run, table: str) -> tuple[bool, bool, bool, str]:
+def standing(run: Run, table: str) -> tuple[bool, bool, bool, str]:
     return run.status == "finished", run.table == table, run.status == "running", run.started
 
 
@@ -147,7 +148,7 @@ class Comparison:
         if not self.runs:
             setting = [f"no runs at scale {self.scale}" if self.scale is not None else "no runs yet"]
         else:
-            setting = [f"scale {self.scale}", _data(self.runs), _epochs(self.runs)]
+            setting = [f"scale {self.scale}", data_of(self.runs), epochs_of(self.runs)]
         if len({run.semantics for run in self.runs}) > 1:
             setting.append("of several versions of sasa, whose numbers do not compare")
         if self.variant:
@@ -183,8 +184,8 @@ def compare(table: Table, runs: Iterable[Run], scale: str | None, variant: str =
     own = [Row(name, (name, *[""] * (len(table.columns) - 1))) for name in sorted(groups)]
     names = {row.name for row in table.rows}
     rows = [*table.rows, *(row for row in own if row.name not in names)]
-    lines = [_line(row, groups.get(row.name), table) for row in rows]
-    return Comparison(table, scale, variant, tuple(_mark_best(lines, table.measures[0])))
+    lines = [line_of(row, groups.get(row.name), table) for row in rows]
+    return Comparison(table, scale, variant, tuple(mark_best(lines, table.measures[0])))
 
 
 def cost_line(row: Row, flops: float | None, params: float | None) -> Line:
@@ -197,15 +198,15 @@ def cost_line(row: Row, flops: float | None, params: float | None) -> Line:
         status="missing",
         flops_published=row.flops,
         flops=flops,
-        flops_difference=_difference(flops, row.flops),
+        flops_difference=above(flops, row.flops),
         params_published=row.params,
         params=params,
-        params_difference=_difference(params, row.params),
+        params_difference=above(params, row.params),
         scores={measure: Score(row.published(measure)) for measure in MEASURES if row.published(measure) is not None},
     )
 
 
-def _line(row: Row, group: Group | None, table: Table) -> Line:
+def line_of(row: Row, group: Group | None, table: Table) -> Line:
     if group is None:
         return cost_line(row, None, None)
     costs = cost_line(row, group.latest("paper_flops"), group.latest("paper_params"))
@@ -213,43 +214,43 @@ def _line(row: Row, group: Group | None, table: Table) -> Line:
     return replace(
         costs,
         status=group.status,
-        progress=max((_progress(run) for run in group.runs if run.status == group.status), key=_done),
-        scores={measure: _score(row, group, table.split, measure) for measure in table.measures},
+        progress=max((progress_of(run) for run in group.runs if run.status == group.status), key=done),
+        scores={measure: score_of(row, group, table.split, measure) for measure in table.measures},
         seeds=first.count if first else 0,
         run_flops=group.latest("flops"),
         run_params=group.latest("params"),
-        notes=tuple(_notes(group, table)),
+        notes=tuple(notes_of(group, table)),
         runs=group.runs,
     )
 
 
-def _score(row: Row, group: Group, split: str, measure: str) -> Score:
+def score_of(row: Row, group: Group, split: str, measure: str) -> Score:
     published, own = row.published(measure), group.statistic(split, measure)
     if own is None:
         return Score(published)
-    return Score(published, own.mean, own.deviation, _difference(own.mean, published))
+    return Score(published, own.mean, own.deviation, above(own.mean, published))
 
 
-def _notes(group: Group, table: Table) -> Iterable[str]:
+def notes_of(group: Group, table: Table) -> Iterable[str]:
     seeds: dict[str, list[str]] = {}
     for run in group.runs:
-        for text in _remarks(run, group, table):
+        for text in remarks(run, group, table):
             seeds.setdefault(text, []).append(str(run.seed))
     for text, having in seeds.items():
         only = ", seeds " if len(having) > 1 else ", seed "
         yield clean(group.row + (only + " ".join(having) if len(group.runs) > len(having) else "") + f": {text}")
     if len({(run.data, run.epochs) for run in group.finished}) > 1:
-        yield clean(f"{group.row}: its seeds differ: {_data(group.finished)}, {_epochs(group.finished)}")
+        yield clean(f"{group.row}: its seeds differ: {data_of(group.finished)}, {epochs_of(group.finished)}")
 
 
-def _remarks(run: Run, group: Group, table: Table) -> Iterable[str]:
+def remarks(run: Run, group: Group, table: Table) -> Iterable[str]:
     if run.status == "finished" and (run.same_as or run.table != table.name):
         yield f"the same run as {run.same_as or run.folder}"
     measure = table.measures[0]
     if run.status == "finished" and measure not in run.measured(table.split):
         yield f"finished without {article(measure)} on the {table.split} split"
     if run.status == "running" and group.status == "finished":
-        yield f"running {_progress(run)}".rstrip()
+        yield f"running {progress_of(run)}".rstrip()
     if run.status == "failed":
         yield f"failed: {run.reason or 'no reason was recorded'}"
     if run.status == "interrupted":
@@ -262,30 +263,30 @@ def article(measure: str) -> str:
     return "a top-1" if measure == "top1" else f"an {MEASURES[measure]}"
 
 
-def _mark_best(lines: list[Line], measure: str) -> list[Line]:
+def mark_best(lines: list[Line], measure: str) -> list[Line]:
     means = [line.score(measure).mean for line in lines]
     values = [mean for mean in means if mean is not None]
     best = max(values) if len(values) > 1 else None
     return [replace(line, best=best is not None and mean == best) for line, mean in zip(lines, means, strict=True)]
 
 
-def _difference(own: float | None, published: float | None) -> float | None:
+def above(own: float | None, published: float | None) -> float | None:
     return None if own is None or published is None else own - published
 
 
-def _progress(run: Run) -> str:
+def progress_of(run: Run) -> str:
     return "" if run.epochs_done is None or not run.epochs else f"{run.epochs_done}/{run.epochs}"
 
 
-def _done(progress: str) -> int:
+def done(progress: str) -> int:
     return int(progress.split("/")[0]) if progress else -1
 
 
-def _data(runs: Iterable[Run]) -> str:
+def data_of(runs: Iterable[Run]) -> str:
     return "data " + " and ".join(sorted({run.data or "unknown" for run in runs}))
 
 
-def _epochs(runs: Iterable[Run]) -> str:
+def epochs_of(runs: Iterable[Run]) -> str:
     counts = sorted({run.epochs for run in runs if run.epochs is not None})
     unit = "epoch" if counts == [1] else "epochs"
     return f"{' or '.join(map(str, counts)) or 'unknown'} {unit}" + (" (rows differ)" if len(counts) > 1 else "")

@@ -35,19 +35,21 @@ def blocks(
     """
     table, lines = comparison.table, comparison.lines
     if top1 and len(table.measures) > 1:
-        return _stacked(comparison, own_costs)
-    found = [
-        Block(table.heading, table.columns, tuple(_labels(line) for line in lines), labels=True),
-        _block(lines, "FLOPs (G)", ("paper", "ours", "diff"), lambda line: _flops(line, table.flops_tolerance)),
-        _block(lines, "parameters (M)", ("paper", "ours", "diff"), lambda line: _params(line, table.params_tolerance)),
+        return stacked(comparison, own_costs)
+    shown = [
+        Block(table.heading, table.columns, tuple(label_cells(line) for line in lines), labels=True),
+        block(lines, "FLOPs (G)", ("paper", "ours", "diff"), lambda line: flops_cells(line, table.flops_tolerance)),
+        block(
+            lines, "parameters (M)", ("paper", "ours", "diff"), lambda line: params_cells(line, table.params_tolerance)
+        ),
     ]
     if not cost_differences:
-        found[1:] = [Block(b.title, b.headers[:2], tuple(row[:2] for row in b.rows)) for b in found[1:]]
+        shown[1:] = [Block(b.title, b.headers[:2], tuple(row[:2] for row in b.rows)) for b in shown[1:]]
     if top1:
-        found.append(_block(lines, "top-1 (%)", ("paper", "ours", "diff"), _top1))
+        shown.append(block(lines, "top-1 (%)", ("paper", "ours", "diff"), top1_cells))
     if own_costs:
-        found.append(_block(lines, "network as run", ("FLOPs", "params"), _own_costs))
-    return found
+        shown.append(block(lines, "network as run", ("FLOPs", "params"), own_cost_cells))
+    return shown
 
 
 def fixed(value: float | None, decimals: int) -> str:
@@ -78,20 +80,20 @@ def accuracy(line: Line, measure: str = "top1") -> Cell:
         if line.status == "finished":
             return Cell(f"no {MEASURES[measure]}", "failed")
         return Cell(f"{line.status} {line.progress}".rstrip(), line.status)
-    return Cell(f"{score.mean:.1f}{_over_seeds(score, line.seeds)}", "best" if line.best else "")
+    return Cell(f"{score.mean:.1f}{over_seeds(score, line.seeds)}", "best" if line.best else "")
 
 
-def _over_seeds(score: Score, seeds: int) -> str:
+def over_seeds(score: Score, seeds: int) -> str:
     return "" if score.deviation is None else f" ± {score.deviation:.1f} ({seeds})"
 
 
-def _stacked(comparison: Comparison, own_costs: bool) -> list[Block]:
+def stacked(comparison: Comparison, own_costs: bool) -> list[Block]:
     """Two rows a line, the paper's and ours."""
     table, lines = comparison.table, comparison.lines
     labels = [
         row
         for line in lines
-        for row in ((*_labels(line), Cell("paper", "published")), (*(Cell("") for _ in line.cells), Cell("ours")))
+        for row in ((*label_cells(line), Cell("paper", "published")), (*(Cell("") for _ in line.cells), Cell("ours")))
     ]
     costs = [
         row
@@ -99,8 +101,8 @@ def _stacked(comparison: Comparison, own_costs: bool) -> list[Block]:
         for row in (
             (Cell(fixed(line.flops_published, 0), "published"), Cell(fixed(line.params_published, 1), "published")),
             (
-                _costs(None, line.flops, line.flops_difference, table.flops_tolerance, 1)[1],
-                _costs(None, line.params, line.params_difference, table.params_tolerance, 1)[1],
+                cost_cells(None, line.flops, line.flops_difference, table.flops_tolerance, 1)[1],
+                cost_cells(None, line.params, line.params_difference, table.params_tolerance, 1)[1],
             ),
         )
     ]
@@ -109,47 +111,47 @@ def _stacked(comparison: Comparison, own_costs: bool) -> list[Block]:
         for line in lines
         for row in (
             tuple(Cell(fixed(line.score(measure).published, 1), "published") for measure in table.measures),
-            (accuracy(line, table.measures[0]), *(_further(line, measure) for measure in table.measures[1:])),
+            (accuracy(line, table.measures[0]), *(further(line, measure) for measure in table.measures[1:])),
         )
     ]
-    found = [
+    shown = [
         Block(table.heading, (*table.columns, ""), tuple(labels), labels=True),
         Block("costs", ("FLOPs (G)", "params (M)"), tuple(costs)),
         Block("results (%)", tuple(MEASURES[measure] for measure in table.measures), tuple(results)),
     ]
     if own_costs:
-        own = tuple(row for line in lines for row in ((Cell(""), Cell("")), _own_costs(line)))
-        found.append(Block("network as run", ("FLOPs", "params"), own))
-    return found
+        own = tuple(row for line in lines for row in ((Cell(""), Cell("")), own_cost_cells(line)))
+        shown.append(Block("network as run", ("FLOPs", "params"), own))
+    return shown
 
 
-def _further(line: Line, measure: str) -> Cell:
+def further(line: Line, measure: str) -> Cell:
     """A result after the first; a finished run without it, such as the AP of a size that does not occur, has a dash."""
     score = line.score(measure)
     if score.mean is None:
         return Cell("-" if line.status == "finished" else "")
-    return Cell(f"{score.mean:.1f}{_over_seeds(score, line.seeds)}")
+    return Cell(f"{score.mean:.1f}{over_seeds(score, line.seeds)}")
 
 
-def _block(
+def block(
     lines: tuple[Line, ...], title: str, headers: tuple[str, ...], cells: Callable[[Line], tuple[Cell, ...]]
 ) -> Block:
     return Block(title, headers, tuple(cells(line) for line in lines))
 
 
-def _labels(line: Line) -> tuple[Cell, ...]:
+def label_cells(line: Line) -> tuple[Cell, ...]:
     return tuple(Cell(clean(text)) for text in line.cells)
 
 
-def _flops(line: Line, tolerance: float) -> tuple[Cell, ...]:
-    return _costs(line.flops_published, line.flops, line.flops_difference, tolerance)
+def flops_cells(line: Line, tolerance: float) -> tuple[Cell, ...]:
+    return cost_cells(line.flops_published, line.flops, line.flops_difference, tolerance)
 
 
-def _params(line: Line, tolerance: float) -> tuple[Cell, ...]:
-    return _costs(line.params_published, line.params, line.params_difference, tolerance)
+def params_cells(line: Line, tolerance: float) -> tuple[Cell, ...]:
+    return cost_cells(line.params_published, line.params, line.params_difference, tolerance)
 
 
-def _costs(
+def cost_cells(
     published: float | None, own: float | None, difference: float | None, tolerance: float, decimals: int = 2
 ) -> tuple[Cell, ...]:
     far = difference is not None and round(abs(difference), 2) > tolerance
@@ -160,10 +162,10 @@ def _costs(
     )
 
 
-def _top1(line: Line) -> tuple[Cell, ...]:
+def top1_cells(line: Line) -> tuple[Cell, ...]:
     difference = Cell(signed(line.score().difference, 1), "difference")
     return Cell(fixed(line.score().published, 1), "published"), accuracy(line), difference
 
 
-def _own_costs(line: Line) -> tuple[Cell, ...]:
+def own_cost_cells(line: Line) -> tuple[Cell, ...]:
     return Cell(counted(line.run_flops)), Cell(counted(line.run_params))

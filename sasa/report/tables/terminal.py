@@ -40,7 +40,7 @@ def print_table(
     console: Console | None = None,
     failures: bool = True,
 ) -> None:
-    """Reads `output` and prints one table at one scale and variant. Raises InputError for an unknown table."""
+    """Read `output` and prints one table at one scale and variant. Raises InputError for an unknown table."""
     console = console or Console()
     collection = collect(Path(output))
     print_comparison(compare(find_table(table), collection.runs, scale, variant), console, failures=failures)
@@ -50,13 +50,13 @@ def print_table(
 def print_comparison(
     comparison: Comparison, console: Console, own_costs: bool = False, top1: bool = True, failures: bool = True
 ) -> None:
-    """Prints the table in the widest layout that the console holds, with its caption and notes below.
+    """Print the table in the widest layout that the console holds, with its caption and notes below.
 
     Without `failures` there is no note on a row that failed: its reason is told elsewhere.
     """
     console.print()
     console.print(Text(clean(comparison.table.title), "bold"))
-    console.print(_fitting(comparison, console, own_costs, top1))
+    console.print(fitting(comparison, console, own_costs, top1))
     if comparison.table.note:
         console.print(Text(comparison.table.note, "dim"))
     if not top1:
@@ -74,40 +74,40 @@ def print_comparison(
 
 
 def print_warnings(warnings: Iterable[str], console: Console, most: int = 5) -> None:
-    found = list(warnings)
-    for warning in found[:most]:
+    warnings = list(warnings)
+    for warning in warnings[:most]:
         console.print(Text(f"warning: {shorten(clean(warning))}", "yellow"))
-    if len(found) > most:
-        console.print(Text(f"warning: and {len(found) - most} more", "yellow"))
+    if len(warnings) > most:
+        console.print(Text(f"warning: and {len(warnings) - most} more", "yellow"))
 
 
-def _fitting(comparison: Comparison, console: Console, own_costs: bool, top1: bool) -> RichTable:
+def fitting(comparison: Comparison, console: Console, own_costs: bool, top1: bool) -> RichTable:
     """The first layout that the console holds, from roomy to narrow; labels and one block if it holds none."""
     layouts = [(True, own_costs or bool(comparison.runs), 2)]
     layouts += [(differences, own_costs, gap) for differences in (True, False) for gap in (2, 1)]
     unlimited = console.options.update(width=1000)
     for differences, own, gap in layouts:
-        frame = _frame(blocks(comparison, top1=top1, cost_differences=differences, own_costs=own), gap)
+        frame = framed(blocks(comparison, top1=top1, cost_differences=differences, own_costs=own), gap)
         if console.measure(frame, options=unlimited).maximum <= console.width:
             return frame
     labels, *_, last = blocks(comparison, top1=top1)
-    return _frame([labels, last], gap=1)
+    return framed([labels, last], gap=1)
 
 
-def _frame(layout: list[Block], gap: int) -> RichTable:
+def framed(layout: list[Block], gap: int) -> RichTable:
     """One cell a block, so that the title above it spans the block's columns. Labels give way before numbers do."""
     frame = RichTable(box=box.ROUNDED, border_style="dim", padding=(0, 1))
     for block in layout:
         title = Text(block.title, "bold", justify="center")
-        frame.add_column(Group(title, _grid(block, [_header(block)], gap)), no_wrap=not block.labels)
-    frame.add_row(*(_grid(block, block.rows, gap) for block in layout))
+        frame.add_column(Group(title, grid(block, [header(block)], gap)), no_wrap=not block.labels)
+    frame.add_row(*(grid(block, block.rows, gap) for block in layout))
     return frame
 
 
-def _grid(block: Block, rows: Iterable[Sequence[Cell]], gap: int) -> RichTable:
+def grid(block: Block, rows: Iterable[Sequence[Cell]], gap: int) -> RichTable:
     """`rows` under the widths that the whole block needs."""
     table = RichTable(box=None, show_header=False, padding=(0, gap, 0, 0), pad_edge=False)
-    for cells in zip(_header(block), *block.rows, strict=True):
+    for cells in zip(header(block), *block.rows, strict=True):
         width = max(cell_len(cell.text) for cell in cells)
         table.add_column(justify="left" if block.labels else "right", width=width, no_wrap=True)
     for row in rows:
@@ -115,17 +115,17 @@ def _grid(block: Block, rows: Iterable[Sequence[Cell]], gap: int) -> RichTable:
     return table
 
 
-def _header(block: Block) -> list[Cell]:
+def header(block: Block) -> list[Cell]:
     return [Cell(header, "published") for header in block.headers]
 
 
 def costs_table(costs: Mapping[tuple[str, str], tuple[float, float]], console: Console | None = None) -> None:
-    """Prints every table's costs. `costs`: {(table, row): (FLOPs, parameters)}, plain counts at the paper's size.
+    """Print every table's costs. `costs`: {(table, row): (FLOPs, parameters)}, plain counts at the paper's size.
 
     Tables without a row in `costs` are left out; a row that is not in `costs` shows the published numbers alone.
     """
     console = console or Console()
-    shown = [_comparison(table, costs) for table in TABLES.values() if any(name == table.name for name, _ in costs)]
+    shown = [compare_costs(table, costs) for table in TABLES.values() if any(name == table.name for name, _ in costs)]
     for comparison in shown:
         print_comparison(comparison, console, top1=False)
     console.print()
@@ -141,11 +141,11 @@ def costs_table(costs: Mapping[tuple[str, str], tuple[float, float]], console: C
             if line.params_difference is not None:
                 params.append((line.params_difference, table.params_tolerance, where))
     console.print(
-        Text.assemble("largest deviations: ", _largest(flops, "G of FLOPs"), "; ", _largest(params, "M parameters"))
+        Text.assemble("largest deviations: ", largest(flops, "G of FLOPs"), "; ", largest(params, "M parameters"))
     )
 
 
-def _comparison(table: Table, costs: Mapping[tuple[str, str], tuple[float, float]]) -> Comparison:
+def compare_costs(table: Table, costs: Mapping[tuple[str, str], tuple[float, float]]) -> Comparison:
     names = {row.name for row in table.rows}
     own = [
         Row(row, (row, *[""] * (len(table.columns) - 1)))
@@ -157,7 +157,7 @@ def _comparison(table: Table, costs: Mapping[tuple[str, str], tuple[float, float
     return Comparison(table, None, "", tuple(lines))
 
 
-def _largest(differences: list[tuple[float, float, str]], unit: str) -> tuple[str, str]:
+def largest(differences: list[tuple[float, float, str]], unit: str) -> tuple[str, str]:
     """Of (difference, tolerance, row), the largest difference for its tolerance."""
     if not differences:
         return f"no {unit} to compare", "dim"

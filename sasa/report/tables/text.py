@@ -38,14 +38,14 @@ LATEX = {
 
 def markdown(comparisons: Iterable[Comparison], own_costs: bool = False) -> str:
     """One heading, table and list of notes for each comparison."""
-    return "\n".join(_markdown(comparison, own_costs) for comparison in comparisons)
+    return "\n".join(markdown_table(comparison, own_costs) for comparison in comparisons)
 
 
-def _markdown(comparison: Comparison, own_costs: bool) -> str:
+def markdown_table(comparison: Comparison, own_costs: bool) -> str:
     layout = blocks(comparison, own_costs=own_costs)
     headers = [f"{block.title} {header}".strip() for block in layout for header in block.headers]
     aligned = ["---" if block.labels else "---:" for block in layout for _ in block.headers]
-    rows = [[_markdown_cell(cell) for cell in row] for row in _flat_rows(comparison, own_costs)]
+    rows = [[markdown_cell(cell) for cell in row] for row in flat_rows(comparison, own_costs)]
     table = [f"| {' | '.join(cells)} |" for cells in ([escape_markdown(text) for text in headers], aligned, *rows)]
     below = [
         comparison.caption,
@@ -57,7 +57,7 @@ def _markdown(comparison: Comparison, own_costs: bool) -> str:
     return "\n".join([title, "", *table, "", *map(escape_markdown, below), *([""] if notes else []), *notes, ""])
 
 
-def _markdown_cell(cell: Cell) -> str:
+def markdown_cell(cell: Cell) -> str:
     text = escape_markdown(cell.text)
     return f"**{text}**" if cell.role == "best" else text
 
@@ -69,10 +69,12 @@ def escape_markdown(text: str) -> str:
 
 def latex(comparisons: Iterable[Comparison], own_costs: bool = False) -> str:
     """A booktabs table for each comparison; notes become comments above it."""
-    return "% needs \\usepackage{booktabs}\n" + "\n".join(_latex(comparison, own_costs) for comparison in comparisons)
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(
+        latex_table(comparison, own_costs) for comparison in comparisons
+    )
 
 
-def _latex(comparison: Comparison, own_costs: bool) -> str:
+def latex_table(comparison: Comparison, own_costs: bool) -> str:
     layout = blocks(comparison, own_costs=own_costs)
     titles, rules, start = [], [], 1
     for block in layout:
@@ -99,7 +101,7 @@ def _latex(comparison: Comparison, own_costs: bool) -> str:
             " ".join(rules),
             " & ".join(escape_latex(header) for block in layout for header in block.headers) + r" \\",
             r"\midrule",
-            *(" & ".join(map(_latex_cell, row)) + r" \\" for row in _flat_rows(comparison, own_costs)),
+            *(" & ".join(map(latex_cell, row)) + r" \\" for row in flat_rows(comparison, own_costs)),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
@@ -108,7 +110,7 @@ def _latex(comparison: Comparison, own_costs: bool) -> str:
     )
 
 
-def _latex_cell(cell: Cell) -> str:
+def latex_cell(cell: Cell) -> str:
     if cell.role in ("difference", "deviation") and cell.text:
         return f"${cell.text}$"
     text = escape_latex(cell.text)
@@ -121,20 +123,20 @@ def escape_latex(text: str) -> str:
 
 def comma_separated(comparisons: Iterable[Comparison]) -> str:
     """One header for all comparisons, one record a row; a label column of another table is empty."""
-    found = list(comparisons)
-    columns = list(dict.fromkeys(column for comparison in found for column in comparison.table.columns))
-    measures = list(dict.fromkeys(measure for comparison in found for measure in comparison.table.measures))
+    comparisons = list(comparisons)
+    columns = list(dict.fromkeys(column for comparison in comparisons for column in comparison.table.columns))
+    measures = list(dict.fromkeys(measure for comparison in comparisons for measure in comparison.table.measures))
     text = io.StringIO()
     writer = csv.writer(text)
     scores = [name for measure in measures for name in flat(measure, NOTHING)]
     writer.writerow(["table", "scale", "variant", "row", *columns, "status", "split", *CSV_NUMBERS, *scores, "notes"])
-    for comparison in found:
+    for comparison in comparisons:
         for line in comparison.lines:
-            writer.writerow(_record(comparison, line, columns, measures))
+            writer.writerow(csv_record(comparison, line, columns, measures))
     return text.getvalue()
 
 
-def _record(comparison: Comparison, line: Line, columns: Sequence[str], measures: Sequence[str]) -> list[str]:
+def csv_record(comparison: Comparison, line: Line, columns: Sequence[str], measures: Sequence[str]) -> list[str]:
     labels = dict(zip(comparison.table.columns, line.cells, strict=True))
     texts = [comparison.table.name, comparison.scale or "", comparison.variant, line.row]
     texts += [*(labels.get(column, "") for column in columns), line.status, comparison.table.split]
@@ -157,10 +159,10 @@ def flat(measure: str, score: Score) -> dict[str, float | None]:
 
 def structured(comparisons: Iterable[Comparison]) -> str:
     """JSON: a list of tables with every field of their rows and runs, but for the runs' whole configurations."""
-    return json.dumps([_table(comparison) for comparison in comparisons], indent=2, allow_nan=False) + "\n"
+    return json.dumps([json_table(comparison) for comparison in comparisons], indent=2, allow_nan=False) + "\n"
 
 
-def _table(comparison: Comparison) -> dict[str, object]:
+def json_table(comparison: Comparison) -> dict[str, object]:
     table = comparison.table
     rows = []
     for line in comparison.lines:
@@ -175,6 +177,6 @@ def _table(comparison: Comparison) -> dict[str, object]:
     return {"table": table.name, "title": table.title, "split": table.split, **setting, "rows": rows}
 
 
-def _flat_rows(comparison: Comparison, own_costs: bool) -> list[list[Cell]]:
+def flat_rows(comparison: Comparison, own_costs: bool) -> list[list[Cell]]:
     layout = blocks(comparison, own_costs=own_costs)
     return [[cell for row in rows for cell in row] for rows in zip(*(block.rows for block in layout), strict=True)]

@@ -61,10 +61,10 @@
     const sign = document.querySelector(".live");
     try {
       const answer = await fetch(`${root.dataset.root}changes`, { cache: "no-store" });
-      const found = await answer.text();
-      if (found !== stamp) {
+      const newest = await answer.text();
+      if (newest !== stamp) {
         const page = await fetch(location.pathname, { cache: "no-store" });
-        if (page.ok) { take(await page.text()); stamp = found; }
+        if (page.ok) { take(await page.text()); stamp = newest; }
       }
       sign.classList.remove("off"); sign.lastChild.textContent = "live";
     } catch { sign.classList.add("off"); sign.lastChild.textContent = "stopped"; }

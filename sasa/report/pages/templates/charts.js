@@ -12,11 +12,11 @@
   }
 
   function metrics(data) {
-    const found = new Map();
+    const names = new Map();
     for (const split of ["validation", "train"]) for (const one of data.series) {
-      for (const name of Object.keys(one.curves[split] || {})) if (name !== "x") found.set(`${split} ${name}`, [split, name]);
+      for (const name of Object.keys(one.curves[split] || {})) if (name !== "x") names.set(`${split} ${name}`, [split, name]);
     }
-    return found;
+    return names;
   }
 
   // A single point a row shows little: then the training, which is recorded oftener.
