@@ -1,6 +1,7 @@
 """One run, from a checked configuration to its record: found finished, or held, trained, and its end noted."""
 
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def recorded(record: Record, console: Console) -> None:
     before = record.elsewhere()
     if before:
         console.print(f"[yellow]The images are others than those of {before}: this is a run of its own[/]")
-    if meant := advice(record):
+    for meant in advice(record):
         console.print(f"[yellow]{escape(meant)}[/]")
     begun = read_result(record.folder)
     try:
@@ -91,19 +92,25 @@ def recorded(record: Record, console: Console) -> None:
         raise RunFailed(f"{reason}{kept}. More in {record.path('run.log')}") from error
 
 
-def advice(record: Record) -> str | None:
-    """What was probably meant, where a batch of another size keeps the rate and the decays of the recipe's."""
-    train, given = record.config.train, " ".join(record.identity.variant)
+def advice(record: Record) -> Iterator[str]:
+    """What was perhaps meant otherwise: a backbone from nothing, or a batch of another size at the recipe's rate and decays."""
+    config, given = record.config, " ".join(record.identity.variant)
+    if config.data.name == "coco" and config.backbone.weights is None:
+        yield (
+            "the backbone starts from nothing, where detectors on COCO usually start from ImageNet's weights: "
+            "backbone.weights=table1 takes those of its own row of Table 1"
+        )
+    train = config.train
     recipe = record.identity.defaults.get("train", {})
     if "train.batch=" not in given or "train.lr=" in given or recipe.get("batch") in (None, train.batch):
-        return None
+        return
     share = train.batch / recipe["batch"]
     rest = [
         f"train.{name}={getattr(train, name) ** share:.6g}"
         for name in ("ema_decay", "bn_decay")
         if getattr(train, name)
     ]
-    return (
+    yield (
         f"train.batch={train.batch} keeps what the recipe has for steps of {recipe['batch']} images; "
         f"in proportion it would be train.lr={train.lr * share:.6g} {' '.join(rest)}"
     )
@@ -117,7 +124,8 @@ def said(error: Exception, record: Record) -> str:
         half = max(1, record.config.train.micro_batch // 2)
         return (
             f"train.micro_batch={record.config.train.micro_batch} does not fit the GPU's memory: try "
-            f"train.micro_batch={half} (batch norm then sees {half} images together, so it is another run)"
+            f"train.micro_batch={half} (batch norm then sees {half} images together, so it is another run); "
+            "python -m sasa.fit with the same words finds the largest"
         )
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"

@@ -209,6 +209,15 @@ def test_rows_of_several_versions_say_so(tmp_path: Path) -> None:
     assert "several versions of sasa" in comparison(tmp_path, "table4").caption
 
 
+def test_detectors_say_where_their_backbones_start(tmp_path: Path) -> None:
+    put(tmp_path, "table2/conv_full")
+    assert "backbones from nothing;" in comparison(tmp_path, "table2").caption
+    folder = put(tmp_path, "table2/conv_baseline")
+    config = {"backbone": {"weights": "table1/baseline_50"}}
+    (folder / "config.json").write_text(json.dumps({"command": "", "config": config}))
+    assert "backbones from nothing or weights (rows differ);" in comparison(tmp_path, "table2").caption
+
+
 def test_best_is_marked_in_every_format(tmp_path: Path) -> None:
     put(tmp_path, "table4/k3", accuracy={"test": {"top1": 50.0}})
     put(tmp_path, "table4/k11", accuracy={"test": {"top1": 55.0}})

@@ -36,12 +36,14 @@ def run(device: torch.device, dtype: torch.dtype, batch: int, quick: bool) -> li
     return measured("detectors", steps, batch, 3, device)
 
 
-def training_step(network: nn.Module, device: torch.device, dtype: torch.dtype, batch: int, size: int) -> Step:
+def training_step(
+    network: nn.Module, device: torch.device, dtype: torch.dtype, batch: int, size: int, classes: int = CLASSES
+) -> Step:
     """Forward, losses, backward and an SGD step; channels last, under autocast for a lower precision."""
     network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, nesterov=True)
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
-    targets = [objects(size, device) for _ in range(batch)]
+    targets = [objects(size, classes, device) for _ in range(batch)]
 
     def step() -> None:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -53,9 +55,9 @@ def training_step(network: nn.Module, device: torch.device, dtype: torch.dtype, 
     return step
 
 
-def objects(size: int, device: torch.device) -> dict[str, Tensor]:
+def objects(size: int, classes: int, device: torch.device) -> dict[str, Tensor]:
     """Boxes (x0, y0, x1, y1) of a twentieth to half of the image, and their classes."""
     sides = size * (0.05 + 0.45 * torch.rand(OBJECTS, 2))
     corners = torch.rand(OBJECTS, 2) * (size - sides)
-    labels = torch.randint(1, CLASSES, (OBJECTS,), device=device)
+    labels = torch.randint(classes, (OBJECTS,), device=device)
     return {"boxes": torch.cat([corners, corners + sides], 1).to(device), "labels": labels}

@@ -47,12 +47,20 @@ def measured(table: str, steps: dict[str, Step], batch: int, rounds: int, device
     ]
 
 
-def training_step(network: nn.Module, device: torch.device, dtype: torch.dtype, batch: int, compiled: bool) -> Step:
+def training_step(
+    network: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch: int,
+    compiled: bool,
+    side: int = SIDE,
+    classes: int = 1000,
+) -> Step:
     """Forward, loss, backward and an SGD step; channels last, under autocast for a lower precision."""
     network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
-    images = torch.randn(batch, 3, SIDE, SIDE, device=device).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(1000, (batch,), device=device)
+    images = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(classes, (batch,), device=device)
     run = torch.compile(network) if compiled else network
 
     def step() -> None:

@@ -151,6 +151,8 @@ class Comparison:
             setting = [f"scale {self.scale}", data_of(self.runs), epochs_of(self.runs)]
         if len({run.semantics for run in self.runs}) > 1:
             setting.append("of several versions of sasa, whose numbers do not compare")
+        if "ap" in self.table.measures and self.runs:
+            setting.append(start_of(self.runs))
         if self.variant:
             setting.append(f"with {self.variant}")
         split = {"validation": "validation split", "test": "test images"}[self.table.split]
@@ -284,6 +286,12 @@ def done(progress: str) -> int:
 
 def data_of(runs: Iterable[Run]) -> str:
     return "data " + " and ".join(sorted({run.data or "unknown" for run in runs}))
+
+
+def start_of(runs: Iterable[Run]) -> str:
+    """Where the backbones of detectors start."""
+    starts = sorted({"weights" if (run.config.get("backbone") or {}).get("weights") else "nothing" for run in runs})
+    return "backbones from " + " or ".join(starts) + (" (rows differ)" if len(starts) > 1 else "")
 
 
 def epochs_of(runs: Iterable[Run]) -> str:
