@@ -1,4 +1,4 @@
-"""A finished run evaluated again, by the command line: on the same images, at another size, and what is refused."""
+"""What a finished run is good for afterwards: evaluated again, on its images or on others, and as a start for another run."""
 
 import json
 import shutil
@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Ended, environment, only
+import torch
+from conftest import ROOT, TINY, Ended, call, environment, only
+from safetensors.torch import load_file
+from torchvision.models import resnet50
+
+from sasa.config import compose
+from sasa.models.build import classifier
+from sasa.train.pretrained import load_weights
+
+compose.register()
 
 
 def evaluate(*words: str) -> Ended:
@@ -46,3 +55,46 @@ def test_what_is_refused(trained: tuple[Path, Ended], words: list[str], expected
     assert ended.code == 2
     assert "Traceback" not in ended.text
     assert expected in ended.err
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_the_weights_of_another_with_other_classes(
+    trained: tuple[Path, Ended], pictures: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
+    first = next(tmp_path.glob("table1/conv_stem_26/*/"))
+    here = [
+        "data=folder",
+        f"data.root={pictures}",
+        "data.classes=4",
+        "data.skip_broken=true",
+        *TINY[1:],
+        "data.test_images=16",
+    ]
+    row = ["table1=conv_stem_26", *here, "train.lr=1e-30", f"output={tmp_path}"]
+    ended = call(*row, "backbone.weights=table1/conv_stem_26")
+    assert ended.code == 0, ended.text
+    (second,) = set(tmp_path.glob("table1/conv_stem_26/*/")) - {first}
+    before, after = (load_file(folder / "weights.safetensors") for folder in (first, second))
+    assert (before["fc.weight"].shape[0], after["fc.weight"].shape[0]) == (8, 4)
+    learnt = [name for name in before if not name.startswith("fc.") and "running" not in name and "num_" not in name]
+    assert all(torch.equal(before[name], after[name]) for name in learnt)
+    again = call(*row, "backbone.weights=table1/conv_stem_26")
+    assert "is finished already" in again.out, again.text
+    wide = call(*row, "backbone.weights=table1/conv_stem_26", "scale.width=0.5")
+    assert wide.code == 1
+    assert "is of another network (" in wide.text
+
+
+def test_the_convolution_baseline_starts_from_torchvisions_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = resnet50().state_dict()
+    torch.save(weights, tmp_path / "resnet50.pth")
+    row = ["table1=baseline_50", "scale.width=1", "data.classes=3", f"backbone.weights={tmp_path / 'resnet50.pth'}"]
+    config = compose.compose_row(row)
+    model = classifier(config)
+    fresh = model.state_dict()["fc.weight"].clone()
+    load_weights(model, config)
+    loaded = model.state_dict()
+    assert torch.equal(loaded["layer4.2.conv3.weight"], weights["layer4.2.conv3.weight"])
+    assert torch.equal(loaded["fc.weight"], fresh)

@@ -14,16 +14,16 @@ OWN = "table1"
 
 def weights_of(config: Config) -> Path:
     """The file that backbone.weights names; table1 alone stands for its row with this very backbone."""
-    given = str(config.backbone.weights)
-    if given == OWN:
-        given = f"{OWN}/{own_row(config)}"
-    return find_weights(given, config.output, "backbone.weights=")
+    named = str(config.backbone.weights)
+    given = f"{OWN}/{own_row(config)}" if named == OWN else named
+    return find_weights(given, config.output, "backbone.weights=", named)
 
 
-def find_weights(given: str, output: str, of: str = "") -> Path:
+def find_weights(given: str, output: str, of: str = "", named: str | None = None) -> Path:
     """A file of weights, or the checkpoint of a run's folder, here or below `output`; `of` begins a message.
 
     A row's folder, such as table1/full_50, stands for the one run in it; InputError names them where there are several.
+    Those in it that themselves start from the weights `named` are not meant.
     """
     places = [Path(path).expanduser().absolute() for path in (given, Path(output) / given)]
     for place in places:
@@ -33,6 +33,7 @@ def find_weights(given: str, output: str, of: str = "") -> Path:
         if (place / "result.json").is_file():
             return finished(place)
     folders = sorted({path.parent for place in places for path in place.glob("*/result.json")})
+    folders = [folder for folder in folders if named is None or start_of(folder) != named]
     if len(folders) == 1:
         return finished(folders[0])
     if folders:
@@ -42,6 +43,13 @@ def find_weights(given: str, output: str, of: str = "") -> Path:
         f"{of}{given}: there is no such file and no run there or in {places[1]}: give a finished "
         "run (train one, as in python run.py table1=full_50), or to start from a file of torchvision's or timm's"
     )
+
+
+def start_of(folder: Path) -> str | None:
+    """What a run's backbone starts from, as it was named."""
+    config = (read_json(folder / "config.json") or {}).get("config") or {}
+    weights = (config.get("backbone") or {}).get("weights")
+    return None if weights is None else str(weights)
 
 
 def own_row(config: Config) -> str:
