@@ -201,7 +201,6 @@ def test_a_broken_member_of_an_archive_is_named(tmp_path: Path) -> None:
         ({"train_images": 11}, r"data\.train_images=11, but there are 10: lower it"),
         ({"test_images": 5}, r"data\.test_images=5, but there are 4"),
     ],
-    ids=str,
 )
 def test_what_does_not_fit_is_said(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     write_folder(tmp_path)
