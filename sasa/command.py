@@ -14,7 +14,7 @@ from sasa.errors import InputError, RunFailed
 from sasa.records.folder import Record
 from sasa.report.paper import published
 from sasa.report.tables.terminal import print_next, print_run
-from sasa.train.interrupt import stop_at_once
+from sasa.train.interrupt import listen
 
 NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf begin that say nothing to users
 
@@ -22,7 +22,7 @@ NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf 
 def main() -> int:
     """Check the command line, let Hydra run it, and return the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and they are told below
-    signal.signal(signal.SIGTERM, stop_at_once)
+    listen(signal.SIGINT, signal.SIGTERM)
     complaints = Console(stderr=True, **sweep.PLAIN)
     try:
         compose.register()

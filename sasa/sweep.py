@@ -30,6 +30,7 @@ from sasa.errors import InputError, RunFailed
 from sasa.records.files import alive, read_json, write_atomically
 from sasa.records.folder import Busy, Record, unwritable
 from sasa.report.tables.terminal import print_line, print_table
+from sasa.train.interrupt import listen
 
 PROGRAM = "python run.py"
 SLURM = "submitit_slurm"  # whose jobs go on when the process that submitted them ends
@@ -177,7 +178,7 @@ def train_row(cfg: DictConfig) -> None:
         }
         if sweep.here and threading.current_thread() is threading.main_thread():
             # Ctrl-C is this row's, whatever launcher it runs under.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            listen(signal.SIGINT)
         # The jobs of Slurm go on when the process that submitted them ends; other rows save their state and end.
         parent = None if launcher["_target_"].endswith("SlurmLauncher") else sweep
         with nullcontext() if sweep.here else stopped_by(folder, parent):
@@ -265,7 +266,7 @@ def stopped_by(folder: Path, parent: Sweep | None) -> Iterator[None]:
     with suppress(OSError):
         os.setpgid(0, 0)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        listen(signal.SIGINT)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers begin with it blocked
     done = threading.Event()
 

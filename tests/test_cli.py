@@ -14,6 +14,8 @@ import pytest
 from conftest import ROOT, TINY, Ended, call, end, environment, make_images, only, start
 
 from sasa.config.identity import SEMANTICS
+from sasa.errors import Interrupted
+from sasa.train.interrupt import Interrupt, listen
 
 WIDTH = "scale.width=0.0625"  # a network of a few channels, where only what is around it matters
 
@@ -371,6 +373,25 @@ def test_ctrl_c_before_the_first_step(tmp_path: Path) -> None:
     assert "Traceback" not in ended.text
     assert "layers.groups=[attention,attention,attention,attention]" in ended.out  # the command to go on with, whole
     assert json.loads(only(tmp_path).read_text())["status"] == "interrupted"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_is_lost_is_obeyed_at_the_next_step() -> None:
+    class Dropped:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)  # Python prints what is raised here, and goes on
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        listen(signal.SIGTERM)
+        Dropped()
+        with pytest.raises(Interrupted, match="SIGTERM"), Interrupt() as interrupt:
+            interrupt.obey()
+        listen(signal.SIGTERM)
+        with Interrupt() as interrupt:
+            interrupt.obey()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, then stop."""
+"""Ctrl-C and SIGTERM: finish the step, then stop; before the first step and after the last one, stop at once."""
 
 import signal
 import threading
@@ -7,9 +7,19 @@ from typing import Any, Self
 
 from sasa.errors import Interrupted
 
+unheard: list[int] = []  # signals whose exception may have been lost, as Python drops what a destructor raises
+
+
+def listen(*numbers: int) -> None:
+    """From now on these signals raise Interrupted; where that is lost, the next step is the last one."""
+    unheard.clear()
+    for number in numbers:
+        signal.signal(number, stop_at_once)
+
 
 def stop_at_once(number: int, frame: FrameType | None) -> None:
-    """A handler of SIGTERM where there is no step to finish: what Python does at Ctrl-C."""
+    """The handler where there is no step to finish."""
+    unheard.append(number)
     raise Interrupted(number)
 
 
@@ -22,6 +32,7 @@ class Interrupt:
         self.before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            self.number = unheard[0] if unheard else None
         return self
 
     def obey(self) -> None:
