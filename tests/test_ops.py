@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -404,3 +405,31 @@ def test_attention_in_blocks_rounds_nothing_between_its_inputs_and_its_output() 
     assert output.dtype == torch.bfloat16
     rounding = torch.finfo(torch.bfloat16).eps * expected.abs().max()
     assert (output.double() - expected).abs().max() <= 0.51 * rounding
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of the reference
+@pytest.mark.parametrize("backend", ["tiled", pytest.param("cpu", marks=needs_compiler)])
+def test_torch_func_is_the_reference(backend):
+    """grad, vmap over any of the tensors, and both; a second derivative is refused in words."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 5, 6, 8) for _ in range(3))
+    rows, column = torch.randn(3, 2, 3, 2), torch.randn(2, 3, 2)
+
+    def loss(name, q, k, v, row, column):
+        return local_attention(q, k, v, heads=2, extent=3, row=row, column=column, backend=name).square().sum()
+
+    def results(name):
+        one, gradient = partial(loss, name), torch.func.grad(partial(loss, name), argnums=(0, 1, 2, 3, 4))
+        return (
+            gradient(q[0], k[0], v[0], rows[0], column),
+            torch.func.vmap(one, in_dims=(0, 0, 0, None, None))(q, k, v, rows[0], column),
+            torch.func.vmap(gradient, in_dims=(0, None, 2, 0, None))(q, k[0], v.movedim(0, 2), rows, column),
+            torch.func.grad(lambda row: torch.func.vmap(one, (0, 0, 0, None, None))(q, k, v, row, column).sum())(
+                rows[0]
+            ),
+            torch.func.vmap(torch.func.grad(lambda q: loss(name, q, None, v[0], rows[0], column)))(q),
+        )
+
+    torch.testing.assert_close(results(backend), results("reference"), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="no second derivative"):
+        torch.func.grad(lambda x: torch.func.grad(lambda x: loss(backend, x, x, x, None, None))(x).sum())(q[0])

@@ -2,12 +2,15 @@
 
 sasa26, sasa38, sasa50                             full attention, spatially-aware stem
 sasa26_conv_stem, sasa38_conv_stem, ...            attention behind a convolution stem
+
+No weights are published: pretrained=True needs a run's, written by `python -m sasa.export`.
 """
 
 from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
+from sasa.errors import InputError
 from sasa.models.resnet import BLOCKS, ResNet
 from sasa.nn.attention import AttentionOptions
 
@@ -34,6 +37,11 @@ def register(depth: int, ending: str) -> None:
     name = f"sasa{depth}{ending}"
 
     def create(pretrained: bool = False, **arguments: Any) -> ResNet:
+        if pretrained and not (arguments.get("pretrained_cfg") or arguments.get("pretrained_cfg_overlay")):
+            raise InputError(
+                f"{name} has no published weights: train them, as in python run.py table1=full_{depth}, write them with "
+                "python -m sasa.export, and load them with timm.create_model('local-dir:FOLDER', pretrained=True)"
+            )
         fields = AttentionOptions.__dataclass_fields__
         options = AttentionOptions(**{field: arguments.pop(field) for field in list(arguments) if field in fields})
         whole: dict[str, Any] = {"depth": depth, "stem": STEMS[ending], "options": options, **arguments}

@@ -1,7 +1,8 @@
 """`local_attention`: one interface to every backend, registered with torch.library."""
 
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ def resolve(backend: str, device: torch.device | str, dtype: torch.dtype = torch
         raise InputError(f"backend {backend!r} is unknown: expected auto, reference, {', '.join(BACKENDS)}")
     kind = torch.device(device).type
     if backend == "auto":
+        if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
+            return "reference"  # whose operations ONNX has
         fastest = FASTEST.get(kind, "tiled")
         return "tiled" if fastest == "tiled" or unavailable(fastest, kind, dtype) else fastest
     if kind != "meta":  # nothing runs there
@@ -72,7 +75,8 @@ def local_attention(
     name = resolve(backend, query.device, query.dtype)
     if name == "reference":  # the oracle for gradients too: autograd itself goes back through the equation
         return reference.forward(given)[0]
-    return torch.ops.sasa.local_attention(*given, name)[0]
+    registered = Transformable.apply if transforming() else torch.ops.sasa.local_attention
+    return registered(*given, name)[0]
 
 
 def check(given: Arguments) -> None:
@@ -168,11 +172,74 @@ def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
-    gradients = iter(torch.ops.sasa.local_attention_backward(gradient.contiguous(), *tensors, *ctx.rest))
+    registered = Gradient.apply if transforming() else torch.ops.sasa.local_attention_backward
+    gradients = iter(registered(gradient.contiguous(), *tensors, *ctx.rest))
     return *(None if x is None else next(gradients) for x in tensors[:5]), *(None for _ in ctx.rest)
 
 
 forward.register_autograd(differentiate, setup_context=setup)
+
+
+def transforming() -> bool:
+    """Whether torch.func is at work, which does not see the gradient that is registered with torch.library."""
+    return torch._C._are_functorch_transforms_active()
+
+
+class Transformable(torch.autograd.Function):
+    """The operation for the transforms of torch.func, with the same gradient."""
+
+    generate_vmap_rule = True
+    forward = torch.ops.sasa.local_attention
+    setup_context = staticmethod(setup)
+    backward = staticmethod(differentiate)
+
+
+class Gradient(torch.autograd.Function):
+    """Its gradient, which has none itself."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*given: Any) -> tuple[Tensor, ...]:
+        return tuple(torch.ops.sasa.local_attention_backward(*given))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None: ...
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> NoReturn:
+        raise InputError("local attention has no second derivative but with backend=reference")
+
+
+def along_heads(info: Any, dims: Sequence[int | None], given: Sequence[Any], tensors: int) -> list[Any]:
+    """The arguments with vmap's dimension folded into the heads: `tensors` of them, then heads and what stays."""
+    size = info.batch_size
+    folded: list[Any] = []
+    for x, dim in zip(given[:tensors], dims, strict=False):
+        if x is None:
+            folded.append(None)
+            continue
+        x = x.movedim(dim, 0) if dim is not None else x.expand(size, *x.shape)
+        # An embedding is (heads, offsets, channels), all else (B, H, W, heads * channels).
+        folded.append(x.flatten(0, 1) if x.ndim == 4 else x.movedim(0, -2).flatten(-2))
+    return [*folded, size * given[tensors], *given[tensors + 1 :]]
+
+
+def from_heads(x: Tensor, size: int) -> Tensor:
+    """A result of the operation on folded arguments with vmap's dimension in front."""
+    return x.unflatten(0, (size, -1)) if x.ndim == 3 else x.unflatten(-1, (size, -1)).movedim(-2, 0)
+
+
+@forward.register_vmap
+def _(info: Any, dims: Sequence[int | None], *given: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    output, total = torch.ops.sasa.local_attention(*along_heads(info, dims, given, 5))
+    return (from_heads(output, info.batch_size), from_heads(total, info.batch_size)), (0, 0)
+
+
+@backward.register_vmap
+def _(info: Any, dims: Sequence[int | None], *given: Any) -> tuple[list[Tensor], list[int]]:
+    gradients = torch.ops.sasa.local_attention_backward(*along_heads(info, dims, given, 8))
+    return [from_heads(x, info.batch_size) for x in gradients], [0] * len(gradients)
 
 
 def products(query: tuple[int, ...], key: object, row: object, extent: int) -> int:

@@ -1,7 +1,9 @@
 """Optimizer, schedule, averaged weights and mixing of a recipe, from timm."""
 
+from functools import partial
+
 from timm.data import Mixup
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -12,13 +14,14 @@ from sasa.errors import InputError, nearest
 
 
 def optimizer(model: nn.Module, train: Train) -> Optimizer:
-    """timm's optimizer of that name; biases and norms take no weight decay. InputError for an unknown name."""
+    """timm's optimizer of that name; biases and norms alone take no weight decay. InputError for an unknown name."""
     names = [str(name) for name in list_optimizers()]
     if train.optimizer not in names:
         raise InputError(
             f"train.optimizer={train.optimizer}: timm has no such optimizer. {nearest(train.optimizer, names)}"
         )
-    return create_optimizer_v2(model, train.optimizer, train.lr, train.weight_decay, train.momentum)
+    groups = partial(param_groups_weight_decay, weight_decay=train.weight_decay)  # of a model's no_weight_decay none
+    return create_optimizer_v2(model, train.optimizer, train.lr, momentum=train.momentum, param_group_fn=groups)
 
 
 def schedule(optimizer: Optimizer, train: Train, steps_per_epoch: int) -> CosineLRScheduler:
