@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -454,6 +455,17 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
     other = row("conv_baseline", *TINY, f"output={tmp_path}", f'backbone.weights="{folder}"')
     with pytest.raises(InputError, match=r"is of another network \(layers\.groups: .*\)\. Give the weights of this"):
         load_weights(detector(other), other)
+
+    # Of several runs of the row, the one of this network and seed that starts elsewhere itself.
+    for path, value in (("scale.width", 1.0), ("seed", 1), ("backbone.weights", "table1/full_26")):
+        content = json.loads((shutil.copytree(folder, folder.with_name(path)) / "config.json").read_text())
+        group, _, field = path.partition(".")
+        content["config"][group] = {**content["config"][group], field: value} if field else value
+        (folder.with_name(path) / "config.json").write_text(json.dumps(content))
+    assert weights_of(config) == folder / "checkpoint.pt"
+    assert weights_of(replace(config, seed=1)).parent.name == "seed"
+    for path in ("scale.width", "seed", "backbone.weights"):
+        shutil.rmtree(folder.with_name(path))
 
     # Another row of the same configuration has no checkpoint of its own.
     same = job.run(Record(source, Identity("table7", "own", (), "test")), Console(quiet=True))[1]

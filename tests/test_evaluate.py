@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torchvision.models import resnet50
 
 from sasa.config import compose
+from sasa.errors import InputError
 from sasa.models.build import classifier
 from sasa.train.pretrained import load_weights
 
@@ -55,6 +56,15 @@ def test_what_is_refused(trained: tuple[Path, Ended], words: list[str], expected
     assert ended.code == 2
     assert "Traceback" not in ended.text
     assert expected in ended.err
+
+
+def test_other_images_are_shown_as_the_runs_own_were() -> None:
+    config = compose.compose_row(["table1=full_26", "scale=imagenet", "data.root=/images", "data.crop=0.9"])
+    data = compose.other_data(config, ["data=folder", "data.root=/v2", "data.size=288"])
+    assert (data.reader, data.root, data.test_split, data.test_images) == ("folder", "/v2", "test", None)
+    assert (data.size, data.crop, data.classes, data.mean) == (288, 0.9, 1000, config.data.mean)
+    with pytest.raises(InputError, match=r"data\.classes=3: the run tells 1000 classes apart"):
+        compose.other_data(config, ["data=folder", "data.root=/v2", "data.classes=3"])
 
 
 @pytest.mark.slow

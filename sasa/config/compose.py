@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -137,15 +137,25 @@ def compose_row(overrides: Sequence[str]) -> Config:
 
 
 def other_data(config: Config, overrides: Sequence[str]) -> Data:
-    """The images of a configuration after overrides of its data, such as ["data=folder", "data.root=/v2"]."""
+    """The images of a configuration after overrides of its data, such as ["data=folder", "data.root=/v2"].
+
+    Other images are shown to the network as its own were: their size, crop and colours change by a field alone, and there
+    are as many classes.
+    """
     check_overrides(overrides, sweep=False)
     wrong = [line for line in overrides if not line.startswith(("data=", "data."))]
     if wrong:
         raise InputError(f"{wrong[0]}: only data and its fields can be given, such as data.root=/images data.size=288")
     groups = [line for line in overrides if line.startswith("data=")]
     data = compose_row([f"task={config.task.kind}", *groups]).data if groups else config.data
+    data = replace(data, **{name: getattr(config.data, name) for name in ("size", "classes", "crop", "mean", "std")})
     fields = OmegaConf.from_dotlist([line for line in overrides if line not in groups])
-    return checked(OmegaConf.merge(asdict(config), {"data": asdict(data)}, fields)).data
+    data = checked(OmegaConf.merge(asdict(config), {"data": asdict(data)}, fields)).data
+    if data.classes != config.data.classes:
+        raise InputError(
+            f"data.classes={data.classes}: the run tells {config.data.classes} classes apart, so other images must be of these"
+        )
+    return data
 
 
 @cache

@@ -1,10 +1,13 @@
 """Where a backbone starts: a finished classification run of ours, or a file of weights."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from sasa.config.identity import AXES, axes_of, rows_like
+from sasa.config.identity import AXES, axes_of, differences, network, rows_like
 from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.records.files import read_json
@@ -13,18 +16,22 @@ OWN = "table1"
 
 
 def weights_of(config: Config) -> Path:
-    """The file that backbone.weights names; table1 alone stands for its row with this very backbone."""
+    """The file that backbone.weights names; table1 alone stands for its row with this very backbone.
+
+    Of a row's several runs it is the one of this network and seed that starts elsewhere itself.
+    """
     named = str(config.backbone.weights)
     given = f"{OWN}/{own_row(config)}" if named == OWN else named
-    return find_weights(given, config.output, "backbone.weights=", named)
+    return find_weights(given, config.output, config)
 
 
-def find_weights(given: str, output: str, of: str = "", named: str | None = None) -> Path:
-    """A file of weights, or the checkpoint of a run's folder, here or below `output`; `of` begins a message.
+def find_weights(given: str, output: str, config: Config | None = None) -> Path:
+    """A file of weights, or the checkpoint of a run's folder, here or below `output`.
 
-    A row's folder, such as table1/full_50, stands for the one run in it; InputError names them where there are several.
-    Those in it that themselves start from the weights `named` are not meant.
+    A row's folder, such as table1/full_50, stands for the run in it, or the one that suits the `config` of the run which is
+    to start from it; InputError names them where there are several.
     """
+    of = "backbone.weights=" if config else ""
     places = [Path(path).expanduser().absolute() for path in (given, Path(output) / given)]
     for place in places:
         if place.is_file():
@@ -33,7 +40,8 @@ def find_weights(given: str, output: str, of: str = "", named: str | None = None
         if (place / "result.json").is_file():
             return finished(place)
     folders = sorted({path.parent for place in places for path in place.glob("*/result.json")})
-    folders = [folder for folder in folders if named is None or start_of(folder) != named]
+    if config:
+        folders = suiting(folders, config)
     if len(folders) == 1:
         return finished(folders[0])
     if folders:
@@ -45,11 +53,22 @@ def find_weights(given: str, output: str, of: str = "", named: str | None = None
     )
 
 
-def start_of(folder: Path) -> str | None:
-    """What a run's backbone starts from, as it was named."""
-    config = (read_json(folder / "config.json") or {}).get("config") or {}
-    weights = (config.get("backbone") or {}).get("weights")
-    return None if weights is None else str(weights)
+def suiting(folders: list[Path], config: Config) -> list[Path]:
+    """Runs that do not start from these weights themselves; of this network, if there are any, and then of this seed."""
+    made_by = {folder: (read_json(folder / "config.json") or {}).get("config") or {} for folder in folders}
+    start = config.backbone.weights
+    folders = [folder for folder in folders if made_by[folder].get("backbone", {}).get("weights") != start]
+    folders = [folder for folder in folders if not other_backbone(made_by[folder], config)] or folders
+    return [folder for folder in folders if made_by[folder].get("seed") == config.seed] or folders
+
+
+def other_backbone(made_by: Mapping[str, Any], config: Config) -> list[str]:
+    """What the backbone of a run's plain configuration has otherwise than this one's; of nothing known, nothing."""
+    alone = {"task": {"kind": "classification"}}  # without detection heads
+    here = json.loads(json.dumps(asdict(config)))
+    before, after = (network({**plain, **alone}) for plain in (made_by or here, here))
+    both = before.keys() & after.keys()  # a group that only one of them uses is told by its layers and its stem
+    return list(differences({group: before[group] for group in both}, {group: after[group] for group in both}))
 
 
 def own_row(config: Config) -> str:

@@ -1,23 +1,22 @@
 """Weights of a finished run, or of a file of torchvision's or timm's, to start from."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sasa.config.choices import TaskKind
-from sasa.config.identity import differences, network
 from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.models.resnet import from_torchvision
 from sasa.records.files import read_json
-from sasa.records.weights import weights_of
+from sasa.records.weights import other_backbone, weights_of
 from sasa.train import checkpoint
+
+CLASSIFIER = ("fc.weight", "fc.bias")
+REMEDY = "Give the weights of this backbone, choose the row that they are of, or set backbone.weights=null"
 
 
 def load_weights(model: nn.Module, config: Config) -> str:
@@ -29,40 +28,27 @@ def load_weights(model: nn.Module, config: Config) -> str:
     if path.name == "checkpoint.pt":
         state = checkpoint.load(path)
         made_by = (read_json(path.with_name("config.json")) or {}).get("config") or {}
-        check_network(made_by, config)
+        if changes := other_backbone(made_by, config):
+            raise InputError(
+                f"backbone.weights={config.backbone.weights} is of another network ({', '.join(changes)}). {REMEDY}"
+            )
         weights = state["model_ema"] or state["model"]
     else:
         weights = from_torchvision(read_file(path))
     detection = config.task.kind is TaskKind.detection
     body = model.get_submodule("backbone.body") if detection else model
-    fresh = () if detection else tuple(name for name in ("fc.weight", "fc.bias") if differs(weights, body, name))
-    wanted = {name: value for name, value in body.state_dict().items() if name not in fresh}
-    left = fresh or (("fc.weight", "fc.bias") if detection else ())
-    given = {name: value for name, value in weights.items() if name not in left}
+    ours = body.state_dict()
+    left = CLASSIFIER if detection or shape(weights, CLASSIFIER[0]) != shape(ours, CLASSIFIER[0]) else ()
+    wanted, given = ({name: one[name] for name in one if name not in left} for one in (ours, weights))
     wrong = [name for name in sorted({*wanted, *given}) if shape(wanted, name) != shape(given, name)]
     if wrong:
         name = wrong[0]
         raise InputError(
             f"backbone.weights={config.backbone.weights} is of another network: {len(wrong)} of its weights do not fit, "
-            f"such as {name}, which is {shape(given, name)} there and {shape(wanted, name)} here. Give the weights of "
-            "this backbone, choose the row that they are of, or set backbone.weights=null"
+            f"such as {name}, which is {shape(given, name)} there and {shape(wanted, name)} here. {REMEDY}"
         )
     body.load_state_dict(given, strict=False)
     return str(path)
-
-
-def check_network(made_by: Mapping[str, Any], config: Config) -> None:
-    """Raise InputError where the configuration of the run of the weights makes another backbone than this one."""
-    alone = {"task": {"kind": "classification"}}  # without detection heads
-    here = json.loads(json.dumps(asdict(config)))
-    before, after = (network({**plain, **alone}) for plain in (made_by or here, here))
-    both = before.keys() & after.keys()  # a group that only one of them uses is told by its layers and its stem
-    changes = list(differences({group: before[group] for group in both}, {group: after[group] for group in both}))
-    if changes:
-        raise InputError(
-            f"backbone.weights={config.backbone.weights} is of another network ({', '.join(changes)}). "
-            "Give the weights of this backbone, choose the row that they are of, or set backbone.weights=null"
-        )
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -80,11 +66,6 @@ def read_file(path: Path) -> dict[str, Tensor]:
             f"backbone.weights={path} holds no tensors by name: give torchvision's file, or a finished run"
         )
     return weights
-
-
-def differs(weights: Mapping[str, Tensor], body: nn.Module, name: str) -> bool:
-    """Whether a weight has another shape there than in the network."""
-    return shape(weights, name) != shape(body.state_dict(), name)
 
 
 def shape(weights: Mapping[str, Tensor], name: str) -> str:
