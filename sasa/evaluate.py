@@ -28,7 +28,7 @@ def evaluate(config: Config, checkpoint: Path) -> dict[str, float | None]:
     # and what imports it
     from sasa.data.build import Splits, eval_loader, open_test
     from sasa.models.build import network
-    from sasa.train.checkpoint import load
+    from sasa.train.checkpoint import evaluated
     from sasa.train.classification import Classification
     from sasa.train.detection import Detection
     from sasa.train.device import taken_device
@@ -38,8 +38,7 @@ def evaluate(config: Config, checkpoint: Path) -> dict[str, float | None]:
     parts = Splits(samples, samples, samples, samples.source.classes)
     with taken_device(config.device, Path(config.output)) as device:
         model = network(config).to(device).to(memory_format=torch.channels_last)
-        state = load(checkpoint, device)
-        model.load_state_dict(state["model_ema"] or state["model"])
+        model.load_state_dict(evaluated(checkpoint, device))
         task = Detection(config, parts) if detection else Classification(config, parts)
         loader = eval_loader(samples, config.data, batch=config.train.micro_batch, device=device)
         return dict(task.evaluate(model, loader, samples))

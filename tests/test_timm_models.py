@@ -60,9 +60,10 @@ def test_head(name, pool, images):
 
 
 def test_a_new_head_is_where_the_network_is():
-    network = small().to(torch.float64).to("meta")
+    network = small(device="meta", dtype=torch.float64).eval()
     network.reset_classifier(3)
     assert (network.fc.weight.dtype, network.fc.weight.device.type) == (torch.float64, "meta")
+    assert not network.fc.training
 
 
 @pytest.mark.parametrize("name", DEPTH26)
@@ -155,6 +156,14 @@ def test_tracing_copying_and_other_channels(name, images):
     torch.testing.assert_close(torch.jit.trace(network, images)(images), network(images))
     torch.testing.assert_close(copy.deepcopy(network)(images), network(images))
     assert small(name, in_chans=1).eval()(images[:, :1]).shape == (2, 1000)
+
+
+def test_features_by_torch_fx(images):
+    network = small().eval()
+    extractor = timm.models.create_feature_extractor(network, {"layer2": "two", "layer4": "four"})
+    maps = network.forward_intermediates(images, [2, 4], intermediates_only=True)
+    for one, two in zip(extractor(images).values(), maps, strict=True):
+        torch.testing.assert_close(one, two)
 
 
 @pytest.mark.slow

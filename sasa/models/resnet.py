@@ -143,6 +143,8 @@ class ResNet(nn.Module):
             device=like.device,
             dtype=like.dtype,
         )
+        self.global_pool.train(self.training)
+        self.fc.train(self.training)
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

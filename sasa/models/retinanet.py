@@ -134,12 +134,16 @@ def group_norm(channels: int) -> nn.GroupNorm:
 class ClassHead(RetinaNetClassificationHead):
     """torchvision's class head; its logits are float32, so that the losses are, too."""
 
+    _load_from_state_dict = nn.Module._load_from_state_dict  # torchvision's takes ours for its first heads'
+
     def forward(self, x: list[Tensor]) -> Tensor:
         return super().forward(x).float()
 
 
 class BoxHead(RetinaNetRegressionHead):
     """torchvision's box head with float32 outputs and RetinaNet's smooth L1 (torchvision's is plain L1)."""
+
+    _load_from_state_dict = nn.Module._load_from_state_dict
 
     def forward(self, x: list[Tensor]) -> Tensor:
         return super().forward(x).float()

@@ -6,13 +6,16 @@ sasa26_conv_stem, sasa38_conv_stem, ...            attention behind a convolutio
 No weights are published: pretrained=True needs a run's, written by `python -m sasa.export`.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+import torch
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, register_notrace_module
 
 from sasa.errors import InputError
 from sasa.models.resnet import BLOCKS, ResNet
-from sasa.nn.attention import AttentionOptions
+from sasa.nn.attention import AttentionOptions, LocalAttention
+from sasa.nn.stem import AttentionStem
 
 STEMS = {"": "attention_spatial_values", "_conv_stem": "conv"}
 CONFIG: dict[str, Any] = {
@@ -24,11 +27,18 @@ CONFIG: dict[str, Any] = {
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
     "classifier": "fc",
+    "paper_name": "Stand-Alone Self-Attention in Vision Models",
+    "paper_ids": "arXiv:1906.05909",
     "fixed_input_size": False,
 }
-FIRST = {"": ("stem.query", "stem.key", "stem.value.project"), "_conv_stem": "stem.conv1"}
+FIRST = {  # the layers that see the image, by stem
+    "conv": "stem.conv1",
+    "attention": ("stem.query", "stem.key", "stem.value.project"),
+    "attention_conv_values": ("stem.query", "stem.key", "stem.value.conv"),
+    "attention_spatial_values": ("stem.query", "stem.key", "stem.value.project"),
+}
 default_cfgs = generate_default_cfgs(
-    {f"sasa{depth}{end}": CONFIG | {"first_conv": FIRST[end]} for depth in BLOCKS for end in STEMS}
+    {f"sasa{depth}{end}": CONFIG | {"first_conv": FIRST[stem]} for depth in BLOCKS for end, stem in STEMS.items()}
 )
 
 
@@ -44,13 +54,18 @@ def register(depth: int, ending: str) -> None:
             )
         fields = AttentionOptions.__dataclass_fields__
         options = AttentionOptions(**{field: arguments.pop(field) for field in list(arguments) if field in fields})
+        device, dtype = arguments.pop("device", None), arguments.pop("dtype", None)
         whole: dict[str, Any] = {"depth": depth, "stem": STEMS[ending], "options": options, **arguments}
-        return build_model_with_cfg(ResNet, name, pretrained, feature_cfg={"flatten_sequential": False}, **whole)
+        with nullcontext() if device is None else torch.device(device):
+            feature_cfg = {"flatten_sequential": False}
+            return build_model_with_cfg(ResNet, name, pretrained, feature_cfg=feature_cfg, **whole).to(dtype=dtype)
 
     create.__name__ = name
     register_model(create)
 
 
+for layer in (LocalAttention, AttentionStem):
+    register_notrace_module(layer)  # torch.fx, which timm may take features by, passes over them
 for depth in BLOCKS:
     for ending in STEMS:
         register(depth, ending)

@@ -26,13 +26,12 @@ def load_weights(model: nn.Module, config: Config) -> str:
     """
     path = weights_of(config)
     if path.name == "checkpoint.pt":
-        state = checkpoint.load(path)
+        weights = checkpoint.evaluated(path)
         made_by = (read_json(path.with_name("config.json")) or {}).get("config") or {}
         if changes := other_backbone(made_by, config):
             raise InputError(
                 f"backbone.weights={config.backbone.weights} is of another network ({', '.join(changes)}). {REMEDY}"
             )
-        weights = state["model_ema"] or state["model"]
     else:
         weights = from_torchvision(read_file(path))
     detection = config.task.kind is TaskKind.detection
