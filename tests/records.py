@@ -39,6 +39,9 @@ def add_run(
     folder.mkdir(parents=True, exist_ok=True)
     published = next((one for one in TABLES[table].rows if one.name == row), None) if table in TABLES else None
     flops, params = (published.flops or 5.0, published.params or 18.0) if published else (7.0, 18.0)
+    if table == "figure5" and published and published.params is None:
+        width = int(published.name.rpartition("_")[2]) / 100
+        params = width**2 * (25.6 if published.name.startswith("baseline") else 18.0)
     epochs, command = EPOCHS[scale], f"python run.py {table}={row} scale={scale} seed={seed} {variant}".strip()
     k = int(row[1:]) if row and table == "table4" and row[1:].isdigit() else 7
     config = {

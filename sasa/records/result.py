@@ -88,6 +88,11 @@ class Run:
         return self.status != "failed" or self.epochs is not None
 
     @property
+    def generated(self) -> bool:
+        """Whether its images are generated (conf/data/shapes_*.yaml)."""
+        return self.data == "shapes"
+
+    @property
     def complete(self) -> bool:
         """Whether it is finished, with nothing missing of what a table shows."""
         return self.status == "finished" and all((self.accuracy, self.costs, self.paper_costs, self.seconds))

@@ -14,8 +14,9 @@ from rich.console import Console
 from sasa.errors import InputError, unknown
 from sasa.records.collect import collect
 from sasa.records.result import Run
+from sasa.report.groups import settings
 from sasa.report.paper import TABLES, Table, find_table
-from sasa.report.tables.compare import Comparison, compare, settings
+from sasa.report.tables.compare import Comparison, compare
 from sasa.report.tables.terminal import print_comparison, print_warnings
 from sasa.report.tables.text import comma_separated, latex, markdown, structured
 

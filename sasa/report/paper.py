@@ -52,11 +52,20 @@ class Table:
     rows: tuple[Row, ...]
     heading: str = ""
     measures: tuple[str, ...] = ("top1",)  # the first one is the row's result
+    reference: str = (
+        ""  # the row that the paper compares the others with; "a_*": the one that ends as a row's own name does
+    )
+    over: str = ""  # the same in words
+    scale: str = "imagenet"  # the paper's own: at another one results do not compare with its results, only effects do
     setting: str = "ImageNet, 130 epochs"
     size: str = "224x224, 1000 classes"
     flops_tolerance: float = FLOPS_TOLERANCE
     params_tolerance: float = PARAMS_TOLERANCE
     note: str = ""
+
+    def reference_of(self, row: str) -> str:
+        """The row that a row is compared with."""
+        return self.reference.replace("*", row.rpartition("_")[2])
 
 
 BASELINE, CONV_STEM, FULL = "baseline", "conv stem + attention", "full attention"
@@ -77,6 +86,8 @@ TABLE1 = Table(
         Row("full_38", (FULL, "38"), 6.0, 14.1, 76.9),
         Row("full_50", (FULL, "50"), 7.2, 18.0, 77.6),
     ),
+    reference="baseline_*",
+    over="the baseline",
 )
 
 TABLE2 = Table(
@@ -91,6 +102,9 @@ TABLE2 = Table(
         Row("attention_conv_stem", ("attention", CONV_STEM), 111, 22.0, boxes=(36.6, 54.3, 39.1, 19.0, 40.7, 51.1)),
         Row("attention_full", ("attention", FULL), 110, 22.0, boxes=(36.6, 54.5, 39.2, 18.5, 40.6, 51.6)),
     ),
+    reference="conv_baseline",
+    over="convolution",
+    scale="coco",
     measures=BOXES,
     setting="COCO 2017, 150 epochs",
     size="640x640, 90 classes",
@@ -115,6 +129,8 @@ TABLE3 = Table(
         Row("attention123", ("4", "1,2,3"), 7.2, 22.7, 79.9),
     ),
     heading="layer groups",
+    reference="conv",
+    over="convolution",
 )
 
 TABLE4 = Table(
@@ -129,6 +145,8 @@ TABLE4 = Table(
         Row("k9", ("9",), 7.3, 18.0, 77.7),
         Row("k11", ("11",), 7.7, 18.0, 77.6),
     ),
+    reference="k7",
+    over="k = 7",
 )
 
 TABLE5 = Table(
@@ -141,6 +159,8 @@ TABLE5 = Table(
         Row("absolute", ("absolute",), 6.9, 18.0, 78.2),
         Row("relative", ("relative",), 7.0, 18.0, 80.2),
     ),
+    reference="none",
+    over="none",
 )
 
 TABLE6 = Table(
@@ -152,6 +172,8 @@ TABLE6 = Table(
         Row("position", ("no", "yes"), 6.1, 16.7, 76.9),
         Row("content_position", ("yes", "yes"), 7.0, 18.0, 77.4),
     ),
+    reference="content_position",
+    over="q·k + q·r",
 )
 
 TABLE7 = Table(
@@ -164,6 +186,8 @@ TABLE7 = Table(
         Row("attention_conv_values", ("spatial convolution for values",), 7.4, None, 77.2),
         Row("attention_spatial_values", ("spatially-aware values",), 7.2, None, 77.6),
     ),
+    reference="attention",
+    over="stand-alone",
 )
 
 # The paper draws figure 5 and prints no numbers; at width 1 its three networks are Table 1's ResNet-50.
@@ -182,6 +206,8 @@ FIGURE5 = Table(
     ("network", "width"),
     "test",
     tuple(width_row(prefix, percent) for prefix in _WIDTH_1 for percent in (25, 50, 75, 100, 125)),
+    reference="baseline_*",
+    over="the baseline",
 )
 
 TABLES = {table.name: table for table in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, TABLE7, FIGURE5)}

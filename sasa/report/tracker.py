@@ -10,8 +10,9 @@ from sasa.errors import InputError
 from sasa.records.collect import collect
 from sasa.records.folder import Record
 from sasa.records.result import Run
+from sasa.report.groups import settings
 from sasa.report.paper import MEASURES, TABLES, find_table
-from sasa.report.tables.compare import compare, settings
+from sasa.report.tables.compare import compare
 from sasa.report.tables.text import escape_markdown, markdown
 from sasa.report.verdicts import Verdict, claim_text, judge
 

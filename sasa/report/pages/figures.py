@@ -8,8 +8,8 @@ from sasa.report.names import clean
 from sasa.report.pages.files import Curves, run_id, short
 from sasa.report.paper import MEASURES
 from sasa.report.tables.compare import Comparison, Line
+from sasa.report.tables.layout import signed
 
-PAPER_SCALES = ("imagenet", "coco")  # where published and own results share an axis; elsewhere each has its own panel
 FLOPS, PARAMS, EXTENT = "FLOPs (G, at the paper's size)", "parameters (M, at the paper's size)", "spatial extent k"
 GRIDS = ("table1", "table2", "figure5")  # tables whose first column names a series, and the last one its points
 BY_COSTS = (*GRIDS, "table3")
@@ -20,7 +20,49 @@ Place = Callable[[Line, bool], float | str | None]  # where a row stands on an a
 
 
 def figures(comparison: Comparison) -> list[Figure]:
-    """A table's panels: its first measure against k, against costs, or row by row; the paper's beside ours."""
+    """A table's panels: gains over its row of reference, then its first measure against k, against costs, or row by row."""
+    return gains(comparison) + levels(comparison)
+
+
+def gains(comparison: Comparison) -> list[Figure]:
+    """What each row gains over its row of reference, the paper's and ours on one axis, with our intervals."""
+    points = [
+        gain_point(comparison, line, published)
+        for line in comparison.lines
+        for published in (True, False)
+        if line.effect and (line.effect.published if published else line.effect.value) is not None
+    ]
+    if all(point["source"] == "paper" for point in points):
+        return []
+    caption = f"gain over {comparison.table.over}, paper (hollow) and ours with 95 % intervals"
+    x = f"points of {MEASURES[comparison.table.measures[0]]}"
+    return [{"kind": "rows", "title": caption, "x": x, "y": None, "values": points}]
+
+
+def gain_point(comparison: Comparison, line: Line, published: bool) -> dict[str, Any]:
+    """A row's gain as a point, ours with its interval."""
+    effect = line.effect
+    assert effect is not None
+    gain = effect.published if published else effect.value
+    low, high = (gain, gain) if published or effect.low is None else (effect.low, effect.high)
+    interval = "" if low == high else f" [{signed(low, 2)}, {signed(high, 2)}]"
+    source = "paper" if published else "ours"
+    mark = {
+        "x": gain,
+        "y": label(line),
+        "low": low,
+        "high": high,
+        "series": series_of(comparison, line),
+        "source": source,
+        "label": f"{source}: {label(line)}" + ("" if published else seeds(line.seeds)),
+        "result": f"{signed(gain, 1 if published else 2)}{interval} over {comparison.table.over}",
+        "costs": "",
+    }
+    return mark if published or not line.runs else mark | {"run": run_id(line.runs[0])}
+
+
+def levels(comparison: Comparison) -> list[Figure]:
+    """The results themselves."""
     name = comparison.table.name
     if name == "table4":
         return panels(comparison, EXTENT, lambda line, _: extent(line))
@@ -32,7 +74,7 @@ def figures(comparison: Comparison) -> list[Figure]:
 def panels(comparison: Comparison, title: str | None, place: Place) -> list[Figure]:
     """One figure's panels: together at the paper's scale, else the paper's, if it prints most of them, and ours."""
     paper, own = (values(comparison, place, published) for published in (True, False))
-    if comparison.scale in PAPER_SCALES:
+    if comparison.at_paper_scale:
         return [panel(comparison, "paper (hollow) and ours", title, paper + own)]
     shown = []
     if 2 * len(paper) >= len(comparison.lines):

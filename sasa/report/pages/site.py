@@ -12,13 +12,14 @@ from markupsafe import Markup, escape
 from sasa.errors import InputError
 from sasa.records.collect import collect
 from sasa.records.result import Run
+from sasa.report.groups import settings
 from sasa.report.pages import views
 from sasa.report.pages.figures import all_runs, figures, learning, name_of, run_curves, title_of
 from sasa.report.pages.files import Curves, Details, details, flat, read_curves, run_id
 from sasa.report.paper import MEASURES, TABLES
-from sasa.report.tables.compare import compare, settings
+from sasa.report.tables.compare import compare
 from sasa.report.tables.layout import signed
-from sasa.report.verdicts import judge
+from sasa.report.verdicts import METHOD, judge
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = ("dashboard.css", "element.js", "charts.js", "attention.js", "compare.js", "app.js")
@@ -162,6 +163,7 @@ class Site:
             counts=views.counts([one["comparison"] for one in tables]),
             latest=[(run, self.curves(run)) for run in views.latest(here)],
             verdicts=judge(self.runs, scale, variant),
+            method=METHOD,
             tables=tables,
             all_runs=all_runs(here),
             warnings=self.warnings,

@@ -36,7 +36,7 @@ def table(comparison: Comparison) -> TableRows:
     for index in range(len(layout[0].rows)):
         line, part = comparison.lines[index // height], index % height
         cells = [
-            (cell, classes(block, index, position, part > 0))
+            (cell, classes(block, index, position, part > 0 and (block.title == "costs" or comparison.at_paper_scale)))
             for block in layout
             for position, cell in enumerate(block.rows[index])
         ]
@@ -48,7 +48,7 @@ def table(comparison: Comparison) -> TableRows:
 def classes(block: Block, index: int, position: int, below: bool) -> str:
     """The CSS classes of a cell: its role, how far off it is, and where a block begins.
 
-    `below`: the paper's number stands above it, with no difference beside it.
+    `below`: the paper's number stands above it, with no difference beside it, and the two may be compared.
     """
     row = block.rows[index]
     cell = row[position]

@@ -1,94 +1,22 @@
 """A published table beside our runs of it, gathered by row over seeds: plain lines of numbers, which all formats show."""
 
 import shlex
-import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from sasa.records.result import Run
+from sasa.report.groups import Group, gather
+from sasa.report.intervals import contrast
 from sasa.report.names import clean
 from sasa.report.paper import MEASURES, Row, Table
 
 
 @dataclass(frozen=True)
-class Statistic:
-    """Mean and sample standard deviation over `count` seeds; the deviation of one seed is None."""
-
-    mean: float
-    deviation: float | None
-    count: int
-
-
-@dataclass(frozen=True)
-class Group:
-    """The runs of one row that share a scale and a variant, one a seed, by seed."""
-
-    row: str
-    scale: str
-    variant: str
-    runs: tuple[Run, ...]
-
-    @property
-    def finished(self) -> tuple[Run, ...]:
-        return tuple(run for run in self.runs if run.status == "finished")
-
-    @property
-    def status(self) -> str:
-        """The best that any seed has come to: finished, running, failed, interrupted."""
-        present = {run.status for run in self.runs}
-        return next(status for status in ("finished", "running", "failed", "interrupted") if status in present)
-
-    @property
-    def newest(self) -> tuple[Run, ...]:
-        """The runs, newest first."""
-        return tuple(sorted(self.runs, key=lambda run: run.started, reverse=True))
-
-    def latest(self, field: str) -> float | None:
-        """A field of the newest run that has it: one that has just begun does not know its costs yet."""
-        return next((value for run in self.newest if (value := getattr(run, field)) is not None), None)
-
-    def statistic(self, split: str, measure: str) -> Statistic | None:
-        """A measure of the finished runs on `split`; None if no run has it. Another split never stands in for it."""
-        values = [by_measure[measure] for run in self.finished if measure in (by_measure := run.measured(split))]
-        if not values:
-            return None
-        return Statistic(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
-
-
-def gather(runs: Iterable[Run], table: str, scale: str, variant: str) -> dict[str, Group]:
-    """The groups of a table at one scale and variant, by row name.
-
-    A finished run of another table's row that is the same configuration counts, as it would if it were run here.
-    """
-    seeds: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        row = run.row if run.table == table else dict(run.rows).get(table) if run.status == "finished" else None
-        if row is not None and (run.scale, run.variant) == (scale, variant):
-            by_seed = seeds.setdefault(row, {})
-            # `table4=k3` and `table4=k3 seed=0` are the same experiment in two folders: it counts once.
-            by_seed[run.seed] = max(by_seed.get(run.seed, run), run, key=lambda one: standing(one, table))
-    return {
-        row: Group(row, scale, variant, tuple(run for _, run in sorted(by_seed.items())))
-        for row, by_seed in seeds.items()
-    }
-
-
-def settings(runs: Iterable[Run], table: str) -> list[tuple[str, str]]:
-    """Every (scale, variant) at which the table has runs; of a scale, the one without overrides comes first.
-
-    Overrides with which nothing but runs that failed before they began was run, such as mistyped ones, are left out.
-    """
-    own = [run for run in runs if run.table == table and run.row is not None]
-    return sorted({(run.scale, run.variant) for run in own if run.began or not run.variant})
-
-
-def standing(run: Run, table: str) -> tuple[bool, bool, bool, str]:
-    return run.status == "finished", run.table == table, run.status == "running", run.started
-
-
-@dataclass(frozen=True)
 class Score:
-    """A measure in percent: the published number, and ours as mean and deviation over seeds."""
+    """A measure in percent: the published number, and ours as mean and deviation over seeds.
+
+    difference: ours less the published one, at the paper's own scale alone; elsewhere the images are others.
+    """
 
     published: float | None = None
     mean: float | None = None
@@ -97,6 +25,17 @@ class Score:
 
 
 NOTHING = Score()
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a row's first measure gains over that of row `over`, in points: published, and ours with its 95 % interval."""
+
+    over: str
+    published: float | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +56,7 @@ class Line:
     params: float | None = None
     params_difference: float | None = None
     scores: Mapping[str, Score] = field(default_factory=dict)
+    effect: Effect | None = None  # None for the row of reference, and where there is none
     seeds: int = 0
     best: bool = False
     run_flops: float | None = None
@@ -163,7 +103,14 @@ class Comparison:
     def legend(self) -> str:
         """How to read the numbers."""
         text = f"FLOPs, parameters: ours at the paper's size ({self.table.size}), a multiply-add counted as 2."
-        return text + (" ±: sample standard deviation (seeds)." if any(line.seeds > 1 for line in self.lines) else "")
+        if any(line.seeds > 1 for line in self.lines):
+            text += " ±: sample standard deviation (seeds). [ ]: 95 % interval of each gain (Welch's t over seeds)."
+        return text
+
+    @property
+    def at_paper_scale(self) -> bool:
+        """Whether our results and the paper's are of the same images."""
+        return self.scale == self.table.scale
 
     @property
     def hint(self) -> str:
@@ -186,7 +133,7 @@ def compare(table: Table, runs: Iterable[Run], scale: str | None, variant: str =
     own = [Row(name, (name, *[""] * (len(table.columns) - 1))) for name in sorted(groups)]
     names = {row.name for row in table.rows}
     rows = [*table.rows, *(row for row in own if row.name not in names)]
-    lines = [line_of(row, groups.get(row.name), table) for row in rows]
+    lines = [line_of(row, groups, table) for row in rows]
     return Comparison(table, scale, variant, tuple(mark_best(lines, table.measures[0])))
 
 
@@ -208,16 +155,18 @@ def cost_line(row: Row, flops: float | None, params: float | None) -> Line:
     )
 
 
-def line_of(row: Row, group: Group | None, table: Table) -> Line:
+def line_of(row: Row, groups: Mapping[str, Group], table: Table) -> Line:
+    group, effect = groups.get(row.name), effect_of(row, groups, table)
     if group is None:
-        return cost_line(row, None, None)
+        return replace(cost_line(row, None, None), effect=effect)
     costs = cost_line(row, group.latest("paper_flops"), group.latest("paper_params"))
     first = group.statistic(table.split, table.measures[0])
     return replace(
         costs,
         status=group.status,
         progress=max((progress_of(run) for run in group.runs if run.status == group.status), key=done),
-        scores={measure: score_of(row, group, table.split, measure) for measure in table.measures},
+        scores={measure: score_of(row, group, table, measure) for measure in table.measures},
+        effect=effect,
         seeds=first.count if first else 0,
         run_flops=group.latest("flops"),
         run_params=group.latest("params"),
@@ -226,11 +175,28 @@ def line_of(row: Row, group: Group | None, table: Table) -> Line:
     )
 
 
-def score_of(row: Row, group: Group, split: str, measure: str) -> Score:
-    published, own = row.published(measure), group.statistic(split, measure)
+def score_of(row: Row, group: Group, table: Table, measure: str) -> Score:
+    published, own = row.published(measure), group.statistic(table.split, measure)
     if own is None:
         return Score(published)
-    return Score(published, own.mean, own.deviation, above(own.mean, published))
+    return Score(published, own.mean, own.deviation, above(own.mean, published) if group.scale == table.scale else None)
+
+
+def effect_of(row: Row, groups: Mapping[str, Group], table: Table) -> Effect | None:
+    """A row against its table's row of reference; ours where both were trained alike."""
+    other, measure = table.reference_of(row.name), table.measures[0]
+    reference = next((one for one in table.rows if one.name == other), None)
+    if reference is None or row.name == other:
+        return None
+    effect = Effect(other, above(row.published(measure), reference.published(measure)))
+    if row.name not in groups or other not in groups or groups[row.name].conditions != groups[other].conditions:
+        return effect
+    own, others = (groups[name].values(table.split, measure) for name in (row.name, other))
+    if not own or not others:
+        return effect
+    measured = contrast([(1.0, own), (-1.0, others)])
+    low, high = measured.interval() or (None, None)
+    return replace(effect, value=measured.value, low=low, high=high)
 
 
 def notes_of(group: Group, table: Table) -> Iterable[str]:

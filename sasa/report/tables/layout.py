@@ -10,7 +10,7 @@ from sasa.report.tables.compare import Comparison, Line, Score
 
 @dataclass(frozen=True)
 class Cell:
-    """A text and its role: "", "published", "difference", "deviation" (too far off), "best" or a run's status."""
+    """A text and its role: "", "published", "difference", "deviation" (too far off), "effect", "best" or a run's status."""
 
     text: str
     role: str = ""
@@ -29,7 +29,7 @@ class Block:
 def blocks(
     comparison: Comparison, *, top1: bool = True, cost_differences: bool = True, own_costs: bool = False
 ) -> list[Block]:
-    """The blocks of a comparison: labels, FLOPs, parameters, and, where asked for, the results and the runs' own costs.
+    """The blocks of a comparison: labels, FLOPs, parameters, and, where asked for, results, effects and the runs' own costs.
 
     A table with several results has the paper's numbers above ours, not beside them.
     """
@@ -46,7 +46,9 @@ def blocks(
     if not cost_differences:
         shown[1:] = [Block(b.title, b.headers[:2], tuple(row[:2] for row in b.rows)) for b in shown[1:]]
     if top1:
-        shown.append(block(lines, "top-1 (%)", ("paper", "ours", "diff"), top1_cells))
+        headers = ("paper", "ours", "diff") if comparison.at_paper_scale else ("paper", "ours")
+        shown.append(block(lines, "top-1 (%)", headers, lambda line: top1_cells(line)[: len(headers)]))
+        shown.append(block(lines, f"gain over {table.over}", ("paper", "ours", "95 %"), effect_cells))
     if own_costs:
         shown.append(block(lines, "network as run", ("FLOPs", "params"), own_cost_cells))
     return shown
@@ -114,10 +116,12 @@ def stacked(comparison: Comparison, own_costs: bool) -> list[Block]:
             (accuracy(line, table.measures[0]), *(further(line, measure) for measure in table.measures[1:])),
         )
     ]
+    effects = [row for line in lines for paper, *own in [effect_cells(line)] for row in ((paper, Cell("")), tuple(own))]
     shown = [
         Block(table.heading, (*table.columns, ""), tuple(labels), labels=True),
         Block("costs", ("FLOPs (G)", "params (M)"), tuple(costs)),
         Block("results (%)", tuple(MEASURES[measure] for measure in table.measures), tuple(results)),
+        Block(f"{MEASURES[table.measures[0]]} over {table.over}", ("gain", "95 %"), tuple(effects)),
     ]
     if own_costs:
         own = tuple(row for line in lines for row in ((Cell(""), Cell("")), own_cost_cells(line)))
@@ -165,6 +169,19 @@ def cost_cells(
 def top1_cells(line: Line) -> tuple[Cell, ...]:
     difference = Cell(signed(line.score().difference, 1), "difference")
     return Cell(fixed(line.score().published, 1), "published"), accuracy(line), difference
+
+
+def effect_cells(line: Line) -> tuple[Cell, ...]:
+    """The paper's effect, ours, and our interval; the row of reference has a dash each."""
+    effect = line.effect
+    if effect is None:
+        return Cell("-", "published"), Cell("-", "published"), Cell("")
+    interval = "" if effect.low is None else f"[{signed(effect.low, 2)}, {signed(effect.high, 2)}]"
+    return (
+        Cell(signed(effect.published, 1), "published"),
+        Cell(signed(effect.value, 2), "effect"),
+        Cell(interval, "effect"),
+    )
 
 
 def own_cost_cells(line: Line) -> tuple[Cell, ...]:

@@ -23,6 +23,7 @@ STYLES = {
     "published": "dim",
     "difference": "dim",
     "deviation": "yellow",
+    "effect": "",
     "best": "bold green",
     "finished": "dim",
     "missing": "dim",
@@ -90,8 +91,8 @@ def fitting(comparison: Comparison, console: Console, own_costs: bool, top1: boo
         frame = framed(blocks(comparison, top1=top1, cost_differences=differences, own_costs=own), gap)
         if console.measure(frame, options=unlimited).maximum <= console.width:
             return frame
-    labels, *_, last = blocks(comparison, top1=top1)
-    return framed([labels, last], gap=1)
+    labels, *others = blocks(comparison, top1=top1)
+    return framed([labels, others[-2 if top1 else -1]], gap=1)
 
 
 def framed(layout: list[Block], gap: int) -> RichTable:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from sasa.report.names import clean
-from sasa.report.tables.compare import NOTHING, Comparison, Line, Score
+from sasa.report.tables.compare import NOTHING, Comparison, Effect, Line, Score
 from sasa.report.tables.layout import Cell, blocks, fixed
 
 CSV_NUMBERS = {
@@ -111,7 +111,7 @@ def latex_table(comparison: Comparison, own_costs: bool) -> str:
 
 
 def latex_cell(cell: Cell) -> str:
-    if cell.role in ("difference", "deviation") and cell.text:
+    if cell.role in ("difference", "deviation", "effect") and cell.text:
         return f"${cell.text}$"
     text = escape_latex(cell.text)
     return rf"\textbf{{{text}}}" if cell.role == "best" else text
@@ -129,7 +129,8 @@ def comma_separated(comparisons: Iterable[Comparison]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     scores = [name for measure in measures for name in flat(measure, NOTHING)]
-    writer.writerow(["table", "scale", "variant", "row", *columns, "status", "split", *CSV_NUMBERS, *scores, "notes"])
+    head = ["table", "scale", "variant", "row", *columns, "status", "split", *CSV_NUMBERS, *scores]
+    writer.writerow([*head, *gains(None), "notes"])
     for comparison in comparisons:
         for line in comparison.lines:
             writer.writerow(csv_record(comparison, line, columns, measures))
@@ -144,7 +145,8 @@ def csv_record(comparison: Comparison, line: Line, columns: Sequence[str], measu
     for measure in measures:
         scores = flat(measure, line.score(measure))
         numbers += [fixed(value, 1 if name.endswith("published") else 4) for name, value in scores.items()]
-    return [*map(clean, texts), *numbers, "; ".join(line.notes)]
+    effect = [value if isinstance(value, str) else fixed(value, 4) for value in gains(line.effect).values()]
+    return [*map(clean, texts), *numbers, *effect, "; ".join(line.notes)]
 
 
 def flat(measure: str, score: Score) -> dict[str, float | None]:
@@ -157,6 +159,13 @@ def flat(measure: str, score: Score) -> dict[str, float | None]:
     }
 
 
+def gains(effect: Effect | None) -> dict[str, str | float | None]:
+    """An effect as columns: gain_over (the row of reference), gain_published, gain, gain_low and gain_high."""
+    effect = effect or Effect("")
+    numbers = {"_published": effect.published, "": effect.value, "_low": effect.low, "_high": effect.high}
+    return {"gain_over": effect.over} | {f"gain{name}": value for name, value in numbers.items()}
+
+
 def structured(comparisons: Iterable[Comparison]) -> str:
     """JSON: a list of tables with every field of their rows and runs, but for the runs' whole configurations."""
     return json.dumps([json_table(comparison) for comparison in comparisons], indent=2, allow_nan=False) + "\n"
@@ -167,7 +176,8 @@ def json_table(comparison: Comparison) -> dict[str, object]:
     rows = []
     for line in comparison.lines:
         row = asdict(line) | {"cells": dict(zip(table.columns, line.cells, strict=True))}
-        del row["scores"]
+        del row["scores"], row["effect"]
+        row |= gains(line.effect)
         for measure in table.measures:
             row |= flat(measure, line.score(measure))
         for run in row["runs"]:
