@@ -130,7 +130,7 @@ def colours(chart: Any) -> list[str]:
 
 def test_pointing_at_a_figure_tells_its_values(page: Any, output: Path) -> None:
     page.goto(address(output, "index.html"))
-    chart = page.locator('[data-chart="table4-2"]')
+    chart = page.locator('[data-chart="table4-3"]')
     chart.locator(".mark-symbol path").first.hover(force=True)
     expect(page.locator(TIP)).to_contain_text("ours: 3, 3 seeds")
     expect(page.locator(TIP)).to_contain_text("±")
@@ -151,7 +151,7 @@ def test_a_row_called_script_is_text_in_charts(page: Any, output: Path) -> None:
 
 def test_a_click_on_a_point_opens_its_run(page: Any, output: Path) -> None:
     page.goto(address(output, "index.html"))
-    page.locator('[data-chart="table4-2"] .mark-symbol path').last.click(force=True)
+    page.locator('[data-chart="table4-3"] .mark-symbol path').last.click(force=True)
     expect(page.locator("h1")).to_contain_text("table4=k11")
 
 
