@@ -1,16 +1,19 @@
 """The attention layer against the definition of Section 3.1, written out pixel by pixel in float64."""
 
+import copy
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from sasa.errors import InputError
 from sasa.nn.attention import AttentionOptions, LocalAttention
 from sasa.nn.position import sinusoids
-from sasa.nn.stem import BLOCK, AttentionStem, build_stem
+from sasa.nn.stem import AttentionStem, build_stem
+from sasa.ops.stem.arguments import BLOCK
 
 
 def definition(layer: LocalAttention, x: torch.Tensor) -> torch.Tensor:
@@ -142,10 +145,29 @@ def stem_definition(stem: AttentionStem, kind: str, x: torch.Tensor) -> torch.Te
 @pytest.mark.parametrize("kind", ["attention", "attention_conv_values", "attention_spatial_values"])
 @pytest.mark.parametrize("size", [(8, 8), (5, 10)])
 def test_stem_is_the_definition(kind, size):
+    """Attention, batch norm, ReLU and max pool; in training with all gradients and the running statistics."""
     torch.manual_seed(0)
-    stem = build_stem(kind, 3, 8, 4, AttentionOptions(stem_heads=2)).double().eval()
-    x = torch.randn(2, 3, *size, dtype=torch.float64)
-    attended = torch.stack([stem_definition(stem, kind, image) for image in x])
-    expected = stem.maxpool(stem.relu(stem.bn(attended)))
-    assert expected.shape[2:] == (math.ceil(size[0] / BLOCK), math.ceil(size[1] / BLOCK))
-    torch.testing.assert_close(stem(x), expected, rtol=1e-10, atol=1e-10)
+    stem = build_stem(kind, 3, 8, 4, AttentionOptions(stem_heads=2)).double()
+    nn.init.normal_(stem.bn.weight)  # of both signs
+    nn.init.normal_(stem.bn.bias)
+    norm = copy.deepcopy(stem.bn)
+    parameters = dict(stem.named_parameters())
+    for training in (True, False):
+        stem.train(training)
+        norm.train(training)
+        x = torch.randn(2, 3, *size, dtype=torch.float64)
+        attended = torch.stack([stem_definition(stem, kind, image) for image in x])
+        clipped = nn.functional.relu(norm(attended))
+        expected = nn.functional.max_pool2d(clipped, BLOCK, BLOCK, ceil_mode=True)
+        output = stem(x)
+        assert output.shape[2:] == (math.ceil(size[0] / BLOCK), math.ceil(size[1] / BLOCK))
+        torch.testing.assert_close(output, expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(dict(stem.bn.named_buffers()), dict(norm.named_buffers()))
+        wanted = {name: x for name, x in parameters.items() if not name.startswith("bn.")}
+        wanted |= {f"bn.{name}": x for name, x in norm.named_parameters()}
+        gradient = torch.randn_like(expected)
+        found = torch.autograd.grad(output, [parameters[name] for name in wanted], gradient)
+        for name, one, other in zip(
+            wanted, found, torch.autograd.grad(expected, list(wanted.values()), gradient), strict=True
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sasa.errors import InputError
-from sasa.ops import api, block_attention, cpu, local_attention, reference, resolve, tiled
+from sasa.ops import api, cpu, local_attention, reference, resolve, tiled
 from sasa.ops.arguments import Arguments
 
 VARIANTS = [
@@ -377,34 +377,6 @@ def test_the_log_of_the_sum_is_the_equations() -> None:
     for backend in [tiled] if cpu.unavailable("cpu", torch.float32) else [tiled, cpu]:
         torch.testing.assert_close(backend.forward(arguments)[1], expected)
     assert set(api.BACKENDS) == {"tiled", "cpu", "triton"}
-
-
-@pytest.mark.parametrize("backend", ["tiled", pytest.param("cpu", marks=needs_compiler)])
-@pytest.mark.parametrize(("height", "width"), [(4, 4), (3, 4), (1, 2)])
-def test_attention_in_blocks_is_attention_that_reaches_all_of_a_block(backend: str, height: int, width: int) -> None:
-    case = Case(batch=5, height=height, width=width, extent=7, scale=0.5)
-    dtype = torch.float32 if backend == "cpu" else torch.float64
-    expected = results(case, "reference", torch.float32, torch.float64)
-    inputs = {x: y.detach().to(dtype).requires_grad_() for x, y in case.inputs(torch.float32).items() if y is not None}
-    output = block_attention(**inputs, heads=case.heads, scale=case.scale, backend=backend)
-    gradients = torch.autograd.grad(output, list(inputs.values()), case.gradient(torch.float32).to(dtype))
-    for name, value in {"output": output, **dict(zip(inputs, gradients, strict=True))}.items():
-        torch.testing.assert_close(
-            value.double(), expected[name], rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
-        )
-
-
-def test_attention_in_blocks_rounds_nothing_between_its_inputs_and_its_output() -> None:
-    """What a GPU runs, under autocast: no further from the equation than its rounded inputs and output make it."""
-    case = Case(batch=64, heads=4, height=4, width=4, dim=16, extent=7)
-    inputs = {name: None if x is None else x.to(torch.bfloat16) for name, x in case.inputs(torch.float32).items()}
-    exact = {name: None if x is None else x.double() for name, x in inputs.items()}
-    expected = block_attention(**exact, heads=4, backend="tiled")
-    with torch.autocast("cpu", torch.bfloat16):
-        output = block_attention(**inputs, heads=4, backend="tiled")
-    assert output.dtype == torch.bfloat16
-    rounding = torch.finfo(torch.bfloat16).eps * expected.abs().max()
-    assert (output.double() - expected).abs().max() <= 0.51 * rounding
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of the reference

@@ -1,15 +1,14 @@
 """The stems of Section 3.2 and Table 7: (B, 3, H, W) -> (B, channels, H / 4, W / 4), rounded up."""
 
 import math
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sasa.nn.attention import AttentionOptions, check_heads, relative_embeddings
-from sasa.ops import block_attention
-
-BLOCK = 4  # side of the stem's blocks, and of its max pool
+from sasa.ops import stem_attention
+from sasa.ops.stem.arguments import BLOCK, OFFSETS
 
 
 class ConvStem(nn.Sequential):
@@ -39,86 +38,78 @@ class AttentionStem(nn.Module):
         self.backend = options.backend
         self.query = nn.Linear(in_channels, channels, bias=False)
         self.key = nn.Linear(in_channels, channels, bias=False)
-        self.value = {
-            "attention": PointwiseValues,
-            "attention_conv_values": ConvValues,
-            "attention_spatial_values": SpatialValues,
-        }[kind](in_channels, channels, mixtures)
-        self.row, self.column = relative_embeddings(self.heads, 2 * BLOCK - 1, head_channels)
+        self.value = VALUES[kind](in_channels, channels, mixtures)
+        self.row, self.column = relative_embeddings(self.heads, OFFSETS, head_channels)
         self.bn = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(BLOCK, stride=BLOCK, ceil_mode=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        pixels, values = x.permute(0, 2, 3, 1), self.value(x)
-        bands = [
-            joined(
-                [self.attend(pixels[:, rows, columns], values[:, rows, columns]) for columns in parts(x.shape[3])], 2
-            )
-            for rows in parts(x.shape[2])
-        ]
-        return self.maxpool(self.relu(self.bn(joined(bands, 1).permute(0, 3, 1, 2))))
-
-    def attend(self, pixels: Tensor, values: Tensor) -> Tensor:
-        """Attention in the blocks of (B, H, W, in_channels) with values (B, H, W, channels), H and W multiples of a block."""
-        tall, wide = min(BLOCK, pixels.shape[1]), min(BLOCK, pixels.shape[2])
-        down, right = pixels.shape[1] // tall, pixels.shape[2] // wide
-        pixels, values = (
-            x.unflatten(1, (down, tall)).unflatten(3, (right, wide)).transpose(2, 3).flatten(0, 2)
-            for x in (pixels, values)
-        )
-        output = block_attention(
-            self.query(pixels),
-            self.key(pixels),
-            values,
+        # A channel's batch norm rises or falls, so its largest output in a block comes from the largest or the smallest y.
+        sign = torch.where(self.bn.weight.detach() < 0, -1.0, 1.0).to(self.bn.weight.dtype)
+        value, mixture = self.value.weights()
+        largest, mean, variance = stem_attention(
+            x.permute(0, 2, 3, 1),
+            self.query.weight,
+            self.key.weight,
+            value * sign[:, None, None, None],
+            mixture=mixture,
             heads=self.heads,
             row=self.row,
             column=self.column,
             scale=self.scale,
             backend=self.backend,
         )
-        return output.unflatten(0, (-1, down, right)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        pixels = x.shape[0] * x.shape[2] * x.shape[3]
+        return normalised(largest, sign, mean, variance, pixels, self.bn).relu_().to(x.dtype).permute(0, 3, 1, 2)
 
 
-def parts(size: int) -> list[slice]:
-    """The whole blocks along a side of the image, and what is left of one, if any."""
-    whole = size - size % BLOCK
-    return [part for part in (slice(0, whole), slice(whole, size)) if part.start < part.stop]
+def normalised(
+    largest: Tensor, sign: Tensor, mean: Tensor, variance: Tensor, pixels: int, bn: nn.BatchNorm2d
+) -> Tensor:
+    """Batch norm of the maxima (..., C) of sign * y, by y's mean and variance over `pixels` pixels, or the running ones.
 
-
-def joined(tensors: list[Tensor], dim: int) -> Tensor:
-    """The tensors along a dimension; one alone is not copied."""
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
+    mean and variance are those of sign * y. As in nn.BatchNorm2d the running statistics move in training.
+    """
+    running_mean, running_variance = bn.running_mean, bn.running_var
+    if bn.training or running_mean is None or running_variance is None:
+        if running_mean is not None and running_variance is not None and bn.num_batches_tracked is not None:
+            bn.num_batches_tracked.add_(1)
+            momentum = 1 / float(bn.num_batches_tracked) if bn.momentum is None else bn.momentum
+            with torch.no_grad():
+                unbiased = variance * (pixels / max(1, pixels - 1))
+                running_mean.lerp_((sign * mean).to(running_mean.dtype), momentum)
+                running_variance.lerp_(unbiased.to(running_variance.dtype), momentum)
+    else:
+        mean, variance = sign * running_mean, running_variance
+    factor = bn.weight * sign * torch.rsqrt(variance + bn.eps)
+    return (largest - mean) * factor + bn.bias
 
 
 class PointwiseValues(nn.Module):
-    """v = W_V x: (B, in_channels, H, W) -> (B, H, W, channels)."""
+    """v = W_V x. weights() has those of `stem_attention`, and no mixture."""
 
     def __init__(self, in_channels: int, channels: int, mixtures: int) -> None:
         super().__init__()
         self.project = nn.Linear(in_channels, channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.project(x.permute(0, 2, 3, 1))
+    def weights(self) -> tuple[Tensor, None]:
+        return self.project.weight[None, :, :, None, None], None
 
 
 class ConvValues(nn.Module):
-    """Values by a 4x4 convolution: (B, in_channels, H, W) -> (B, H, W, channels)."""
+    """Values by a 4x4 convolution over the image. weights() has those of `stem_attention`, and no mixture."""
 
     def __init__(self, in_channels: int, channels: int, mixtures: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, BLOCK, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        before = (BLOCK - 1) // 2
-        x = F.pad(x, (before, BLOCK - 1 - before, before, BLOCK - 1 - before))
-        return self.conv(x).permute(0, 2, 3, 1)
+    def weights(self) -> tuple[Tensor, None]:
+        return self.conv.weight[None], None
 
 
 class SpatialValues(nn.Module):
     """v_ab = (sum_m p(a, b, m) W_V^m) x_ab, p(a, b, m) = softmax_m (emb_row(a) + emb_col(b)) . nu_m, a and b in the block.
 
-    (B, in_channels, H, W) -> (B, H, W, channels).
+    weights() has those of `stem_attention`, and the mixture p.
     """
 
     def __init__(self, in_channels: int, channels: int, mixtures: int) -> None:
@@ -131,17 +122,17 @@ class SpatialValues(nn.Module):
         for parameter in (self.row, self.column, self.nu):
             nn.init.normal_(parameter, std=math.sqrt(1 / math.sqrt(channels)))  # logits of p start with deviation ~1
 
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        x = F.pad(x, (0, -width % BLOCK, 0, -height % BLOCK))
-        pixels = x.unflatten(2, (-1, BLOCK)).unflatten(4, (-1, BLOCK)).permute(3, 5, 0, 2, 4, 1)  # a b B down right in
-        weights = self.project.weight.unflatten(0, (self.mixtures, -1)).transpose(1, 2)  # m in c
-        projected = pixels.reshape(BLOCK * BLOCK, 1, -1, pixels.shape[-1]) @ weights  # ab m n c
-        mixture = ((self.row[:, None] + self.column) @ self.nu.T).softmax(-1).flatten(0, 1)  # ab m
-        values = (mixture[:, None].to(projected.dtype) @ projected.flatten(2)).view(
-            *pixels.shape[:-1], weights.shape[-1]
-        )
-        return values.permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2)[:, :height, :width]
+    def weights(self) -> tuple[Tensor, Tensor]:
+        mixture = ((self.row[:, None] + self.column) @ self.nu.T).softmax(-1).flatten(0, 1)
+        return self.project.weight.unflatten(0, (self.mixtures, -1))[..., None, None], mixture
+
+
+Values = PointwiseValues | ConvValues | SpatialValues
+VALUES: dict[str, Callable[[int, int, int], Values]] = {
+    "attention": PointwiseValues,
+    "attention_conv_values": ConvValues,
+    "attention_spatial_values": SpatialValues,
+}
 
 
 def build_stem(kind: str, in_channels: int, channels: int, mixtures: int, options: AttentionOptions) -> nn.Module:

@@ -1,6 +1,6 @@
-"""The local attention operation of Section 3.1 and its backends, and attention in the blocks of a stem."""
+"""The operations of Sections 3.1 and 3.2 and their backends: local attention, and attention in the blocks of a stem."""
 
 from sasa.ops.api import local_attention, resolve
-from sasa.ops.blocks import block_attention
+from sasa.ops.stem.api import stem_attention
 
-__all__ = ["block_attention", "local_attention", "resolve"]
+__all__ = ["local_attention", "resolve", "stem_attention"]

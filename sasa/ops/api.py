@@ -9,39 +9,17 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from sasa.errors import InputError
-from sasa.ops import cpu, reference, tiled, triton_backend
+from sasa.ops import backends, cpu, reference, tiled, triton_backend
 from sasa.ops.arguments import Arguments
 
 # forward and backward of the registered operation
 BACKENDS: dict[str, ModuleType] = {"tiled": tiled, "cpu": cpu, "triton": triton_backend}
-FASTEST = {"cpu": "cpu", "cuda": "triton"}  # by device type, where it can run; tiled runs everywhere
 BORDERS = ("mask", "zero")
 
 
 def resolve(backend: str, device: torch.device | str, dtype: torch.dtype = torch.float32) -> str:
-    """The backend that `backend` means on a device: itself, or for "auto" the fastest that runs there.
-
-    Raises InputError for a name that is unknown, and for a backend that cannot run there, with the reason.
-    """
-    if backend not in ("auto", "reference", *BACKENDS):
-        raise InputError(f"backend {backend!r} is unknown: expected auto, reference, {', '.join(BACKENDS)}")
-    kind = torch.device(device).type
-    if backend == "auto":
-        if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
-            return "reference"  # whose operations ONNX has
-        fastest = FASTEST.get(kind, "tiled")
-        return "tiled" if fastest == "tiled" or unavailable(fastest, kind, dtype) else fastest
-    if kind != "meta":  # nothing runs there
-        reason = unavailable(backend, kind, dtype)
-        if reason:
-            raise InputError(f"backend {backend!r} cannot run here: {reason}; auto takes the fastest that can")
-    return backend
-
-
-@torch.compiler.assume_constant_result  # asked once while torch.compile traces, not traced
-def unavailable(backend: str, device: str, dtype: torch.dtype) -> str | None:
-    """Why a backend cannot run on a type of device and of data; None where it can."""
-    return BACKENDS[backend].unavailable(device, dtype) if backend in FASTEST.values() else None
+    """The backend that `backend` means for local attention on a device, as in `backends.resolve`."""
+    return backends.resolve(backend, device, dtype, BACKENDS)
 
 
 def local_attention(
@@ -74,8 +52,9 @@ def local_attention(
         given = given._replace(row=row.to(query.dtype), column=column.to(query.dtype))
     name = resolve(backend, query.device, query.dtype)
     if name == "reference":  # the oracle for gradients too: autograd itself goes back through the equation
-        return reference.forward(given)[0]
-    registered = Transformable.apply if transforming() else torch.ops.sasa.local_attention
+        with backends.unrounded(query.device):
+            return reference.forward(given)[0]
+    registered = Transformable.apply if backends.transforming() else torch.ops.sasa.local_attention
     return registered(*given, name)[0]
 
 
@@ -120,7 +99,8 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """Output (B, H, W, C) and log-sum-exp of the logits (B, H, W, heads), which the backward pass reads."""
     given = Arguments(query, key, value, row, column, heads, extent, scale, border)
-    output, total = BACKENDS[backend].forward(given)
+    with backends.unrounded(query.device):
+        output, total = BACKENDS[backend].forward(given)
     return output.contiguous(), total.contiguous()
 
 
@@ -148,7 +128,8 @@ def backward(
 ) -> list[Tensor]:
     """Gradients of query, key, value, row and column; those that were not given are left out."""
     given = Arguments(query, key, value, row, column, heads, extent, scale, border)
-    gradients = BACKENDS[backend].backward(given, gradient, output, total)
+    with backends.unrounded(query.device):
+        gradients = BACKENDS[backend].backward(given, gradient, output, total)
     return [x.contiguous() for x in gradients if x is not None]
 
 
@@ -172,17 +153,12 @@ def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def differentiate(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
-    registered = Gradient.apply if transforming() else torch.ops.sasa.local_attention_backward
+    registered = Gradient.apply if backends.transforming() else torch.ops.sasa.local_attention_backward
     gradients = iter(registered(gradient.contiguous(), *tensors, *ctx.rest))
     return *(None if x is None else next(gradients) for x in tensors[:5]), *(None for _ in ctx.rest)
 
 
 forward.register_autograd(differentiate, setup_context=setup)
-
-
-def transforming() -> bool:
-    """Whether torch.func is at work, which does not see the gradient that is registered with torch.library."""
-    return torch._C._are_functorch_transforms_active()
 
 
 class Transformable(torch.autograd.Function):
