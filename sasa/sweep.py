@@ -12,9 +12,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -95,7 +95,8 @@ def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
 def conclude(folder: Path, command: str, crash: str, number: int) -> int:
     """After the last row, or a signal of that number: wait for rows of others, print the tables and what failed."""
     console, complaints = Console(**PLAIN), Console(stderr=True, **PLAIN)
-    words = [Word(path) for path in sorted(folder.glob("[0-9]*.json"), key=lambda path: int(path.stem))]
+    paths = sorted(folder.glob("[0-9]*.json"), key=lambda path: int(path.stem))
+    words = [Word(**{**(read_json(path) or {}), "path": path}) for path in paths]
     try:
         for word in words:
             if word.status == "held" and not number:
@@ -104,8 +105,8 @@ def conclude(folder: Path, command: str, crash: str, number: int) -> int:
         number = getattr(stop, "number", signal.SIGINT)
     for word in words:
         if word.status == "running" and not number:
-            word.leave("failed", reason=f"its process ended without a word{f' ({crash})' if crash else ''}")
-    for table, scale, variant, output in dict.fromkeys(word.table for word in words if word.table):
+            word.leave("failed", f"its process ended without a word{f' ({crash})' if crash else ''}")
+    for table, scale, variant, output in dict.fromkeys(tuple(word.table) for word in words if word.table):
         print_table(table, scale, variant, output, Console(), failures=False)
     failed = [word for word in words if word.status == "failed"]
     for word in failed:
@@ -120,37 +121,23 @@ def conclude(folder: Path, command: str, crash: str, number: int) -> int:
     return 1 if failed or crash else 0
 
 
+@dataclass
 class Word:
-    """What a row leaves: status (running, held by another sweep, finished, failed, interrupted), and what it is."""
+    """What a row leaves in its file of the sweep's folder."""
 
-    def __init__(self, path: Path, **known: Any) -> None:
-        self.path = path
-        self.content: dict[str, Any] = {"label": "run", "status": "running", "reason": "", "table": None}
-        self.content |= read_json(path) or {}
-        self.content |= known
+    path: Path
+    label: str = "run"
+    status: str = "running"  # or held by another sweep, finished, failed, interrupted
+    reason: str = ""
+    table: Sequence[str] = ()  # that it is a row of: name, scale, variant and outputs folder
+    place: Sequence[int] = ()  # (row, rows) of the sweep, where that is for people to see
+    config: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def label(self) -> str:
-        return str(self.content["label"])
-
-    @property
-    def status(self) -> str:
-        return str(self.content["status"])
-
-    @property
-    def reason(self) -> str:
-        return str(self.content["reason"])
-
-    @property
-    def table(self) -> tuple[str, str, str, str] | None:
-        """The table that it is a row of: name, scale, variant and outputs folder."""
-        name, scale, variant, output = self.content["table"] or ("", "", "", "")
-        return (name, scale, variant, output) if name else None
-
-    def leave(self, status: str, **fields: Any) -> None:
+    def leave(self, status: str, reason: str = "") -> None:
         """Write it."""
-        self.content |= {"status": status, **fields}
-        write_atomically(self.path, json.dumps(self.content).encode())
+        self.status, self.reason = status, reason
+        write_atomically(self.path, json.dumps(asdict(self), default=str).encode())
 
 
 def train_row(cfg: DictConfig) -> None:
@@ -169,13 +156,9 @@ def train_row(cfg: DictConfig) -> None:
     try:
         config = compose.checked(cfg)
         identity = compose.identity(PROGRAM)
-        label = compose.label(sweep.keys) or identity.title
-        word.content |= {
-            "label": label,
-            "place": (number + 1, sweep.rows) if sweep.here else None,
-            "config": asdict(config),
-            "identity": asdict(identity),
-        }
+        word.label = compose.label(sweep.keys) or identity.title
+        word.place = (number + 1, sweep.rows) if sweep.here else ()
+        word.config, word.identity = asdict(config), asdict(identity)
         if sweep.here and threading.current_thread() is threading.main_thread():
             # Ctrl-C is this row's, whatever launcher it runs under.
             listen(signal.SIGINT)
@@ -193,15 +176,15 @@ def train_row(cfg: DictConfig) -> None:
 
 def train(word: Word, console: Console, complaints: Console, wait: bool = False) -> None:
     """Train the row, or leave word of who does; waiting for that one is for after the last row."""
-    identity = word.content["identity"]
-    tuples = {name: tuple(map(tuple, identity[name])) for name in ("rows",)}
-    identity = Identity(**{**identity, **tuples, "variant": tuple(identity["variant"])})
+    known = word.identity
+    rows = tuple((table, row) for table, row in known["rows"])
+    identity = Identity(**{**known, "rows": rows, "variant": tuple(known["variant"])})
     try:
-        record = Record(compose.checked(word.content["config"]), identity)
-        if word.content.get("place"):
-            record.place = tuple(word.content["place"])
+        record = Record(compose.checked(word.config), identity)
+        if word.place:
+            record.place = (word.place[0], word.place[1])
         if identity.table:
-            word.content["table"] = (identity.table, record.run.scale, record.run.variant, record.config.output)
+            word.table = (identity.table, record.run.scale, record.run.variant, record.config.output)
         word.leave("running")
         try:
             run, _ = job.run(record, console)
@@ -219,7 +202,7 @@ def train(word: Word, console: Console, complaints: Console, wait: bool = False)
 
 def fail(word: Word, error: Exception, complaints: Console) -> None:
     """Leave word of a failed row."""
-    word.leave("failed", reason=str(error))
+    word.leave("failed", str(error))
     complaints.print(f"[red]{escape(word.label)}: {escape(str(error))}[/]")
 
 

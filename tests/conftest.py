@@ -4,6 +4,8 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from sasa.command import main
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one on each core
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,6 +106,30 @@ def call(
         preexec_fn=before,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def forked(*overrides: str) -> Ended:
+    """The same command in a fork of this process, which has loaded most of it: for what ends before any work."""
+    wanted, code = environment(), 1
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if not child:
+            os.environ.clear()
+            os.environ.update(wanted)
+            sys.argv, sys.stdout, sys.stderr = ["run.py", *overrides], out, err
+            try:
+                code = main()
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+            except BaseException:
+                traceback.print_exc()
+            out.flush()
+            err.flush()
+            os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        return Ended(code, out.read(), err.read())
 
 
 def only(output: Path, pattern: str = "**/result.json") -> Path:

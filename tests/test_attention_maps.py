@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sasa.config import compose
-from sasa.config.identity import changed
+from sasa.config.identity import changes
 from sasa.cost import cost_and_layers
 from sasa.models.build import classifier
 from sasa.nn.attention import AttentionOptions, LocalAttention
@@ -83,7 +83,7 @@ def test_costs_by_layer_sum_to_the_costs(row: str) -> None:
 def test_changed_defaults_leave_out_the_machine() -> None:
     before = {"extent": {"k": 7}, "device": "auto", "data": {"workers": 0, "size": 64}, "seed": 0}
     after = {"extent": {"k": 3}, "device": "cpu", "data": {"workers": 2, "size": 64}, "seed": 1}
-    assert changed(before, after) == {"extent.k": 7, "seed": 0}
+    assert list(changes(before, after)) == [("extent.k", 7, 3), ("seed", 0, 1)]
 
 
 def test_defaults_are_those_of_the_scale() -> None:

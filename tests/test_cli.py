@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY, Ended, call, end, environment, make_images, only, start
+from conftest import ROOT, TINY, Ended, call, end, environment, forked, make_images, only, start
 
 from sasa.config.identity import SEMANTICS
 from sasa.errors import Interrupted
@@ -78,12 +78,12 @@ def refused(ended: Ended, *expected: str) -> None:
     ],
 )
 def test_a_bad_command_is_refused_in_one_line(command: str, expected: str, tmp_path: Path) -> None:
-    refused(call(*command.split(), f"output={tmp_path}/out", "tracker=none"), expected)
+    refused(forked(*command.split(), f"output={tmp_path}/out", "tracker=none"), expected)
     assert not list(tmp_path.glob("**/result.json"))
 
 
 def test_the_scale_of_coco_asks_for_its_folder(tmp_path: Path) -> None:
-    ended = call("table2=conv_full", "scale=coco", f"output={tmp_path}/out", "tracker=none")
+    ended = forked("table2=conv_full", "scale=coco", f"output={tmp_path}/out", "tracker=none")
     refused(ended, "data.root=null, but the images are read from a folder: set data.root")
 
 
@@ -317,7 +317,7 @@ def test_a_full_disk_fails_the_run_in_one_line(tmp_path: Path) -> None:
 def test_an_outputs_folder_that_cannot_be_written_is_refused_before_anything_else(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for mode in ([], ["-m"]):
-        refused(call(*mode, f"output={tmp_path}/file/out"), f"{tmp_path}/file/out", "Not a directory")
+        refused(forked(*mode, f"output={tmp_path}/file/out"), f"{tmp_path}/file/out", "Not a directory")
     shut = tmp_path / "shut"
     shut.mkdir()
     shut.chmod(0o500)
@@ -326,7 +326,7 @@ def test_an_outputs_folder_that_cannot_be_written_is_refused_before_anything_els
         return  # root may write into a folder of that mode
     try:
         for mode in ([], ["-m"]):
-            refused(call(*mode, f"output={shut}/out"), f"{shut}/out")
+            refused(forked(*mode, f"output={shut}/out"), f"{shut}/out")
     finally:
         if mounted:
             subprocess.run(["umount", shut], check=True)

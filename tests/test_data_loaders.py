@@ -115,6 +115,11 @@ def test_a_random_crop_takes_the_share_of_the_picture_that_is_asked_for() -> Non
             least = (area * 3 / 4) ** 0.5  # of a crop as narrow as they come
             assert least - 0.05 < widths.min() < least + 0.15
             assert widths.max() > 0.9
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8))
+    with torch.random.fork_rng(devices=[]):
+        pixels = View(32, 0.5, Augment.crop_flip, 1.0)(noise, 0).permute(1, 2, 0).numpy()
+    whole = np.array(noise.resize((32, 32), Image.Resampling.BICUBIC))
+    assert any(np.array_equal(pixels, either) for either in (whole, whole[:, ::-1]))
 
 
 @pytest.mark.parametrize("area", [0, -0.1, 1.1, float("nan")])

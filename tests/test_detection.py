@@ -36,7 +36,7 @@ from sasa.report.paper import TABLES
 from sasa.train.average_precision import average_precision
 from sasa.train.detection import Detection
 from sasa.train.loop import Trainer
-from sasa.train.track import NoTracker
+from sasa.train.track import Tracker
 
 ROOT = Path(__file__).parents[1]
 COCO128 = Path(os.environ.get("SASA_COCO128", ROOT.parent / "shared" / "data" / "coco128"))
@@ -218,6 +218,16 @@ def coco_set(root: Path, *overrides: str) -> Config:
     return row(
         "conv_full", *TINY, "data.train_images=null", "data.test_images=null", *SET, f"data.root={root}", *overrides
     )
+
+
+def test_jitter_resizes_as_far_as_it_says() -> None:
+    picture, box = torch.zeros(3, 64, 64, dtype=torch.uint8), torch.tensor([[22.0, 22, 42, 42]])
+    view = BoxView(64, 0.25, Augment.crop_flip)
+    with torch.random.fork_rng(devices=[]):
+        boxes = torch.cat([view.random(picture, box, torch.tensor([0]), seed)[1] for seed in range(100)])
+    widths = boxes[:, 2] - boxes[:, 0]
+    assert 15 - 0.3 < widths.min() < 16
+    assert 24 < widths.max() < 25 + 0.3
 
 
 def test_a_long_and_narrow_image_is_seen_whole_where_jitter_would_leave_no_side() -> None:
@@ -593,5 +603,5 @@ def test_eight_real_images_are_learnt_by_heart(tmp_path: Path) -> None:
     record.prepare()
     torch.manual_seed(0)
     trainer = Trainer(detector(config), Detection(config, parts), config, torch.device("cpu"), record)
-    trainer.run(Console(quiet=True), NoTracker())
+    trainer.run(Console(quiet=True), Tracker())
     assert trainer.evaluate(parts.test)["ap50"] > 80

@@ -26,7 +26,7 @@ from sasa.report.paper import TABLES
 from sasa.train import checkpoint
 from sasa.train.classification import Classification
 from sasa.train.loop import Trainer
-from sasa.train.track import NoTracker
+from sasa.train.track import Tracker
 
 compose.register()
 
@@ -145,7 +145,7 @@ def trainer_of(config: Config, model: nn.Module | None = None) -> Trainer:
 def trained(config: Config, model: nn.Module | None = None) -> tuple[Trainer, dict[str, dict[str, Tensor]]]:
     """A trainer that has come to its end, and the last checkpoint."""
     trainer = trainer_of(config, model)
-    trainer.run(Console(quiet=True), NoTracker())
+    trainer.run(Console(quiet=True), Tracker())
     return trainer, checkpoint.load(trainer.record.path("checkpoint.pt"))
 
 

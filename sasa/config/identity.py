@@ -152,28 +152,21 @@ def at_paper_size(config: Config) -> Config:
     )
 
 
-def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """What changed between two configurations, as "train.lr: 0.1, now 0.2"; settings of the machine are left out."""
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The fields that differ, as (dotted name, before, after); settings of the machine are left out."""
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
         if is_machine(prefix + name):
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from differences(old, new, f"{prefix}{name}.")
+            yield from changes(old, new, f"{prefix}{name}.")
         elif old != new:
-            yield f"{prefix}{name}: {old}, now {new}"
+            yield prefix + name, old, new
 
 
-def changed(defaults: dict[str, Any], config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The defaults that a configuration departs from, by dotted name; settings of the machine are left out."""
-    changes: dict[str, Any] = {}
-    for name, default in defaults.items():
-        value = config.get(name)
-        if isinstance(default, dict) and isinstance(value, dict):
-            changes |= changed(default, value, f"{prefix}{name}.")
-        elif default != value and not is_machine(prefix + name):
-            changes[prefix + name] = default
-    return changes
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What changed between two configurations, for people: "train.lr: 0.1, now 0.2"."""
+    return [f"{name}: {old}, now {new}" for name, old, new in changes(before, after)]
 
 
 def hashed(text: str) -> str:

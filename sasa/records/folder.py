@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sasa.config.identity import SEMANTICS, Identity, changed, differences, folder_name, key_of
+from sasa.config.identity import SEMANTICS, Identity, changes, differences, folder_name, key_of
 from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.records.contents import contents
@@ -133,7 +133,7 @@ class Record:
         for folder in sorted(self.folder.parent.glob(pattern)):
             saved = read_json(folder / "config.json") if folder != self.folder else None
             before = dict(saved["config"]) if saved and isinstance(saved.get("config"), dict) else {}
-            same = before and not list(differences(before, asdict(self.config)))
+            same = before and not differences(before, asdict(self.config))
             if same and before["data"].get("root") == self.config.data.root:
                 return folder
         return None
@@ -191,7 +191,7 @@ class Record:
             variant=",".join(identity.variant),
             command=identity.command,
             config=config,
-            defaults=changed(identity.defaults, config),
+            defaults={name: default for name, default, _ in changes(identity.defaults or config, config)},
         )
 
 

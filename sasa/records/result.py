@@ -10,7 +10,6 @@ from pydantic.dataclasses import dataclass
 
 from sasa.records.files import load_json
 
-STATUSES = ("finished", "running", "failed", "interrupted")
 NAMES = ("key", "semantics", "table", "row", "rows", "scale", "seed", "variant")
 CONFIGURED = ("command", "config", "defaults")  # in config.json, with NAMES; the rest is in result.json, with NAMES too
 RECORDED = ConfigDict(allow_inf_nan=False, extra="ignore")

@@ -68,7 +68,7 @@ def other_backbone(made_by: Mapping[str, Any], config: Config) -> list[str]:
     here = json.loads(json.dumps(asdict(config)))
     before, after = (network({**plain, **alone}) for plain in (made_by or here, here))
     both = before.keys() & after.keys()  # a group that only one of them uses is told by its layers and its stem
-    return list(differences({group: before[group] for group in both}, {group: after[group] for group in both}))
+    return differences({group: before[group] for group in both}, {group: after[group] for group in both})
 
 
 def own_row(config: Config) -> str:

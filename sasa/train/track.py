@@ -4,8 +4,9 @@ import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,10 +18,10 @@ from sasa.records.folder import Record
 INIT_SECONDS = 20  # how long an unreachable server may keep a run waiting
 
 
-class Tracker(Protocol):
-    """Where curves, a summary, pictures, the table and its figures go; url is the run's page, if it has one."""
+class Tracker:
+    """Where curves, a summary, pictures, the table and its figures go: here nowhere, which is tracker=none."""
 
-    url: str
+    url = ""  # the run's page, if it has one
 
     def log(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl."""
@@ -38,29 +39,28 @@ class Tracker(Protocol):
         """The end of the run, finished or not."""
 
 
-class NoTracker:
-    """tracker=none."""
+def forgiving(method: Callable[..., None]) -> Callable[..., None]:
+    """A method of WandbTracker whose first error is the tracker's end, and not the run's."""
 
-    url = ""
+    @wraps(method)
+    def tried(self: "WandbTracker", *arguments: Any, **named: Any) -> None:
+        if not self.given_up:
+            try:
+                method(self, *arguments, **named)
+            except Exception as error:
+                self.given_up = True
+                give_up(self.console, "failed", error)
 
-    def log(self, line: dict[str, Any]) -> None: ...
-
-    def picture(self, name: str, path: Path, step: int | None = None) -> None: ...
-
-    def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None: ...
-
-    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None: ...
-
-    def close(self, summary: dict[str, Any], failed: bool) -> None: ...
+    return tried
 
 
-class WandbTracker:
+class WandbTracker(Tracker):
     """A W&B run: group = table, name = row and seed, id = the run's key, so that a resumed run goes on in the same one."""
 
     def __init__(self, config: dict[str, Any], record: Record, console: Console) -> None:
         import wandb  # half a second, and tracker=none needs none
 
-        self.wandb, self.console = wandb, console
+        self.wandb, self.console, self.given_up = wandb, console, False
         tracker, identity = record.config.tracker, record.identity
         name = f"{identity.title} seed={record.config.seed}"
         arguments: dict[str, Any] = {
@@ -89,22 +89,27 @@ class WandbTracker:
             self.run = wandb.init(mode="offline", **arguments)
         self.url = "" if self.run.settings._offline else self.run.url or ""
 
+    @forgiving
     def log(self, line: dict[str, Any]) -> None:
         values = {
             f"{line['split']}/{name}": value for name, value in line.items() if name not in ("split", "step", "epoch")
         }
         self.run.log({**values, "epoch": line["epoch"]}, step=line["step"])
 
+    @forgiving
     def picture(self, name: str, path: Path, step: int | None = None) -> None:
         self.run.log({name: self.wandb.Image(str(path))}, step=step)
 
+    @forgiving
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         self.run.log({name: self.wandb.Table(columns=list(columns), data=rows)})
 
+    @forgiving
     def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None:
         points = self.wandb.Table(columns=list(columns), data=rows)
         self.run.log({name: self.wandb.plot.scatter(points, x, y, title=name)})
 
+    @forgiving
     def close(self, summary: dict[str, Any], failed: bool) -> None:
         self.run.summary.update(summary)
         offline, folder = self.run.settings._offline, Path(self.run.dir).parent
@@ -113,35 +118,6 @@ class WandbTracker:
             self.console.print(
                 f"W&B: kept offline; `wandb sync {escape(shlex.quote(shown(folder)))}` sends it",
             )
-
-
-class Forgiving:
-    """Another tracker, given up at its first error."""
-
-    def __init__(self, tracker: Tracker, console: Console) -> None:
-        self.tracker, self.console, self.url = tracker, console, tracker.url
-
-    def log(self, line: dict[str, Any]) -> None:
-        self._try(lambda: self.tracker.log(line))
-
-    def picture(self, name: str, path: Path, step: int | None = None) -> None:
-        self._try(lambda: self.tracker.picture(name, path, step))
-
-    def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
-        self._try(lambda: self.tracker.table(name, columns, rows))
-
-    def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None:
-        self._try(lambda: self.tracker.figure(name, columns, rows, x, y))
-
-    def close(self, summary: dict[str, Any], failed: bool) -> None:
-        self._try(lambda: self.tracker.close(summary, failed))
-
-    def _try(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception as error:
-            self.tracker = NoTracker()
-            give_up(self.console, "failed", error)
 
 
 def give_up(console: Console, what: str, error: Exception) -> None:
@@ -167,9 +143,9 @@ def shown(path: Path) -> str:
 def open_tracker(config: Config, plain: dict[str, Any], record: Record, console: Console) -> Tracker:
     """The tracker of a configuration. No run fails for want of W&B: what goes wrong there is said, and the run goes on."""
     if config.tracker.kind == TrackerKind.none:
-        return NoTracker()
+        return Tracker()
     try:
-        return Forgiving(WandbTracker(plain, record, console), console)
+        return WandbTracker(plain, record, console)
     except Exception as error:
         give_up(console, "could not start", error)
-        return NoTracker()
+        return Tracker()
