@@ -15,10 +15,11 @@ from records import add_many, add_run, add_table
 
 from sasa.errors import InputError
 from sasa.records.collect import collect
+from sasa.records.metrics import POINTS
 from sasa.report.pages import script
 from sasa.report.pages.build import build
 from sasa.report.pages.figures import FLOPS, PARAMS, all_runs, figures
-from sasa.report.pages.files import POINTS, details, read_curves, run_id
+from sasa.report.pages.files import details, read_curves, run_id
 from sasa.report.pages.site import Site, embedded
 from sasa.report.pages.views import scales
 from sasa.report.paper import TABLES
@@ -97,8 +98,8 @@ def test_broken_files_beside_a_record_are_left_out(tmp_path: Path) -> None:
         for text in ("", "{", '{"layers": [{"name": "st', "[]", "\0"):
             (folder / name).write_text(text)
             (run,) = collect(tmp_path).runs
-            assert not details(tmp_path, run).layers or name != "costs.json"
-            assert details(tmp_path, run).attention is None or name != "attention.json"
+            assert not details(tmp_path / run.folder, run).layers or name != "costs.json"
+            assert details(tmp_path / run.folder, run).attention is None or name != "attention.json"
 
 
 def test_missing_running_failed_and_published_are_said(tmp_path: Path) -> None:

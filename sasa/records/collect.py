@@ -1,37 +1,93 @@
-"""The runs under outputs/, read from their config.json and result.json. Whatever is broken there becomes a warning."""
+"""The runs of an output folder or an archive, from their config.json and result.json. What is broken becomes a warning."""
 
 import os
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
+from zipfile import BadZipFile
+from zipfile import Path as ZipPath
+from zlib import error as BrokenData
 
-from sasa.records.files import alive, load_json
+from sasa.records.files import Place, alive, load_json
 from sasa.records.result import Run, parse
+
+RECORD = ("config.json", "result.json")
+SHIPPED = "shipped"  # the variant of runs that came with the project, so that they never mix with one's own
 
 
 @dataclass(frozen=True)
 class Collection:
-    """All runs of an output folder, by folder name, and one warning for each file that could not be used."""
+    """All runs of an output folder, by folder name, one warning for each file that could not be used, and their places."""
 
     runs: tuple[Run, ...]
     warnings: tuple[str, ...]
+    places: Mapping[str, Place] = field(default_factory=dict)  # of a run's files, by its folder's name
 
 
 def collect(output: Path) -> Collection:
-    """Read every run under `output`; a folder that does not exist has none."""
-    runs: list[Run] = []
-    warnings: list[str] = []
+    """Read every run under `output`, a folder or an archive; one that does not exist has none."""
+    try:
+        return gathered(archived(output) if output.is_file() else unpacked(output))
+    except (OSError, BadZipFile) as error:
+        return Collection((), (f"{output}: cannot be read: {error}",))
+
+
+def shipped(output: Path) -> list[Path]:
+    """The archives that came with the project: those in the folder results/ beside `output`."""
+    return sorted((output.absolute().parent / "results").glob("*.zip"))
+
+
+def collect_with_shipped(output: Path) -> Collection:
+    """Read the runs under `output`, and those that came with the project, as a variant of their own."""
+    own = collect(output)
+    runs, warnings, places = [*own.runs], own.warnings, {**own.places}
+    for path in shipped(output):
+        part = collect(path)
+        warnings += part.warnings
+        for run in part.runs:
+            folder = f"{path.name}/{run.folder}"  # a run of one's own may have the same name
+            variant = ", ".join(filter(None, (SHIPPED, run.variant)))
+            runs.append(replace(run, folder=folder, variant=variant))
+            places[folder] = part.places[run.folder]
+    return Collection(tuple(runs), warnings, places)
+
+
+def unpacked(output: Path) -> Iterator[tuple[str, Place, Names[str]]]:
+    """Every folder with a record: its name below `output`, itself, and its files."""
     for folder, subfolders, files in os.walk(output):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        if "result.json" in files or "config.json" in files:
-            run = read_run(Path(folder), Path(folder).relative_to(output).as_posix(), files, warnings)
-            if run is not None:
-                runs.append(run)
-    return Collection(tuple(runs), tuple(warnings))
+        if not set(RECORD).isdisjoint(files):
+            yield Path(folder).relative_to(output).as_posix(), Path(folder), files
 
 
-def read_run(folder: Path, name: str, files: list[str], warnings: list[str]) -> Run | None:
-    config, result = (read(folder / file, warnings) if file in files else {} for file in ("config.json", "result.json"))
+def archived(path: Path) -> Iterator[tuple[str, Place, Names[str]]]:
+    """The same of an archive."""
+    root = ZipPath(path)
+    folders: dict[str, list[str]] = {}
+    for name in root.root.namelist():
+        parts = PurePosixPath(name)
+        if parts.name in RECORD and name != parts.name:
+            folders.setdefault(parts.parent.as_posix(), []).append(parts.name)
+    for folder, files in sorted(folders.items()):
+        yield folder, root.joinpath(folder), files
+
+
+def gathered(folders: Iterable[tuple[str, Place, Names[str]]]) -> Collection:
+    runs: list[Run] = []
+    warnings: list[str] = []
+    places: dict[str, Place] = {}
+    for name, folder, files in folders:
+        run = read_run(folder, name, files, warnings)
+        if run is not None:
+            runs.append(run)
+            places[name] = folder
+    return Collection(tuple(runs), tuple(warnings), places)
+
+
+def read_run(folder: Place, name: str, files: Names[str], warnings: list[str]) -> Run | None:
+    config, result = (read(folder / file, warnings) if file in files else {} for file in RECORD)
     if not config and not result:
         return None
     try:
@@ -46,9 +102,9 @@ def read_run(folder: Path, name: str, files: list[str], warnings: list[str]) -> 
     return run
 
 
-def read(path: Path, warnings: list[str]) -> dict[str, Any]:
+def read(path: Place, warnings: list[str]) -> dict[str, Any]:
     try:
         return load_json(path)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, BadZipFile, BrokenData) as error:
         warnings.append(f"{path}: cannot be read: {error}")
         return {}

@@ -8,9 +8,12 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zipfile import Path as ZipPath
+
+Place = Path | ZipPath  # a file or folder, on its own or in an archive
 
 
-def load_json(path: Path) -> dict[str, Any]:
+def load_json(path: Place) -> dict[str, Any]:
     """The object in a file; OSError or ValueError where there is none that can be read."""
     content = json.loads(path.read_bytes())
     if not isinstance(content, dict):
@@ -18,7 +21,7 @@ def load_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Place) -> dict[str, Any] | None:
     """The object in a file, or None where there is none that can be read."""
     try:
         return load_json(path)

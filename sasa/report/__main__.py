@@ -1,4 +1,7 @@
-"""`python -m sasa.report`: the paper's tables beside our runs. Also, each with --help: verdicts, dashboard, browse, wandb."""
+"""`python -m sasa.report`: the paper's tables beside our runs.
+
+Also, each with --help: verdicts, results, dashboard, browse, archive, merge, wandb.
+"""
 
 import argparse
 import os
@@ -12,7 +15,7 @@ from typing import TextIO
 from rich.console import Console
 
 from sasa.errors import InputError, unknown
-from sasa.records.collect import collect
+from sasa.records.collect import collect_with_shipped
 from sasa.records.result import Run
 from sasa.report.groups import settings
 from sasa.report.paper import TABLES, Table, find_table
@@ -24,6 +27,8 @@ PROGRAMS = {  # imported when asked for: a table needs none of what they need
     "dashboard": "sasa.report.pages.build",
     "browse": "sasa.report.pages.serve",
     "verdicts": "sasa.report.verdicts",
+    "archive": "sasa.report.archive",
+    "merge": "sasa.report.merge",
     "wandb": "sasa.report.tracker",
 }
 FORMATS = ("rich", "markdown", "csv", "latex", "json")
@@ -69,7 +74,7 @@ def report(options: argparse.Namespace) -> None:
     for name in options.tables:
         if name != "all":
             check_table(name)
-    collection = collect(options.output)
+    collection = collect_with_shipped(options.output)
     check_settings(options, collection.runs)
     tables = tables_asked_for(options.tables, collection.runs)
     chosen = [comparison for table in tables for comparison in comparisons_of(table, collection.runs, options)]

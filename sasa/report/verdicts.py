@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sasa.errors import unknown
-from sasa.records.collect import collect
+from sasa.records.collect import collect_with_shipped
 from sasa.records.result import Run
 from sasa.report.groups import Group, gather
 from sasa.report.intervals import CONFIDENCE, contrast, seeds_for
@@ -219,7 +219,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--scale", help="only this scale (default: each that has runs)")
     parser.add_argument("--format", default="rich", choices=("rich", "json"), help="default: rich")
     options = parser.parse_args(arguments)
-    runs = collect(options.output).runs
+    runs = collect_with_shipped(options.output).runs
     known = sorted({(run.scale, run.variant) for run in runs if run.began})
     if options.scale is not None and options.scale not in {scale for scale, _ in known}:
         raise unknown("scale", options.scale, {scale for scale, _ in known})

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sasa.errors import InputError
+from sasa.records.files import Place
 from sasa.report.pages import script
 from sasa.report.pages.files import PICTURES, run_id
 from sasa.report.pages.site import ASSETS, TEMPLATES, Site, require
@@ -51,7 +52,7 @@ def place_pictures(site: Site, to: Path) -> Iterable[Path]:
     for run in site.runs:
         for name in PICTURES:
             path = to / "runs" / f"{run_id(run)}-{name}"
-            if place(site.output / run.folder / name, path):
+            if place(site.places[run.folder] / name, path):
                 yield path
 
 
@@ -74,9 +75,9 @@ def write(path: Path, text: str) -> None:
         path.write_bytes(content)
 
 
-def place(source: Path, path: Path) -> bool:
+def place(source: Place, path: Path) -> bool:
     """Put a picture beside the pages, as a hard link where the file system has them. False if there is no picture."""
-    if not source.is_file():
+    if not isinstance(source, Path) or not source.is_file():  # archives have none
         return False
     with suppress(FileNotFoundError):
         if path.samefile(source):

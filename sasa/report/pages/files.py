@@ -2,41 +2,27 @@
 
 import csv
 import hashlib
+import io
 import json
 import math
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sasa.records.files import read_json
+from sasa.records.files import Place, read_json
+from sasa.records.metrics import lines_by_split
 from sasa.records.result import Run
-
-POINTS = 48  # of a curve, at most
-SPLIT = re.compile(rb'\{"split": ?"(\w+)"')
 
 Curves = dict[str, dict[str, list[float | None]]]  # {"train": {"x": epochs, "loss": [...], ...}, "validation": ...}
 
 
-def read_curves(path: Path, steps_per_epoch: int | None) -> Curves:
-    """The curves by split; {} without a readable file. A line that is broken, or half written, is left out."""
+def read_curves(path: Place, steps_per_epoch: int | None) -> Curves:
+    """The curves by split; {} without a readable file."""
     try:
-        lines = path.read_bytes().splitlines()
+        splits = lines_by_split(path.read_bytes())
     except OSError:
         return {}
-    splits: dict[str, list[bytes]] = {}
-    for line in lines:
-        if (matched := SPLIT.match(line)) and line.endswith(b"}"):
-            splits.setdefault(matched[1].decode(), []).append(line)
-    records = {split: parsed(thinned(chosen)) for split, chosen in splits.items()}
+    records = {split: parsed(lines) for split, lines in splits.items()}
     return {split: columns(lines, steps_per_epoch) for split, lines in records.items() if lines}
-
-
-def thinned(lines: list[bytes]) -> list[bytes]:
-    """At most POINTS of the lines, evenly spread, the last one among them."""
-    if len(lines) <= POINTS:
-        return lines
-    return [lines[round((index + 1) * len(lines) / POINTS) - 1] for index in range(POINTS)]
 
 
 def parsed(lines: list[bytes]) -> list[dict[str, Any]]:
@@ -117,9 +103,8 @@ def run_id(run: Run) -> str:
     return hashlib.sha256(run.folder.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def details(output: Path, run: Run) -> Details:
+def details(folder: Place, run: Run) -> Details:
     """Read the folder of a run; what is missing or torn there is left out."""
-    folder = output / run.folder
     return Details(
         settings=settings_of(run),
         layers=tuple(Layer(**layer) for layer in (read_json(folder / "costs.json") or {}).get("layers", ())),
@@ -157,7 +142,7 @@ def shown(value: object) -> str:
     return f"[{','.join(map(shown, value))}]" if isinstance(value, list) else str(value)
 
 
-def read_by_class(path: Path) -> tuple[tuple[str, ...], ...]:
+def read_by_class(path: Place) -> tuple[tuple[str, ...], ...]:
     """The APs of each class of a detector, without the heading."""
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -166,11 +151,11 @@ def read_by_class(path: Path) -> tuple[tuple[str, ...], ...]:
         return ()
 
 
-def read_log(path: Path) -> str:
+def read_log(path: Place) -> str:
     """The last lines of run.log."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_BYTES))
+            file.seek(max(0, file.seek(0, io.SEEK_END) - LOG_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""

@@ -71,7 +71,7 @@ class Server(ThreadingHTTPServer):
             stem, _, picture = name.removeprefix("runs/").partition("-")
             if picture not in PICTURES:
                 raise KeyError(name)
-            return (self.output / site.by_id[stem].folder / picture).read_bytes()
+            return (site.places[site.by_id[stem].folder] / picture).read_bytes()
         return site.render(name).encode("utf-8", errors="replace")
 
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sasa.errors import InputError
-from sasa.records.collect import collect
+from sasa.records.collect import collect_with_shipped, shipped
 from sasa.records.result import Run
 from sasa.report.groups import settings
 from sasa.report.pages import views
@@ -57,8 +57,8 @@ def environment() -> Environment:
 
 
 def require(output: Path) -> None:
-    """InputError unless there is a folder of runs."""
-    if not output.is_dir():
+    """InputError unless there are runs, in a folder or an archive, or such as came with the project."""
+    if not output.exists() and not shipped(output):
         raise InputError(f"there is no folder {output} yet: run something first, such as make demo")
 
 
@@ -70,19 +70,21 @@ class Site:
     def __init__(self, output: Path, live: bool = False, curves: dict[str, tuple[Any, Curves]] | None = None) -> None:
         require(output)
         self.output, self.live = output, live
-        collection = collect(output)
-        self.runs, self.warnings = collection.runs, collection.warnings
+        collection = collect_with_shipped(output)
+        self.runs, self.warnings, self.places = collection.runs, collection.warnings, collection.places
         self.by_id = {run_id(run): run for run in self.runs}
         self.known = {} if curves is None else curves  # by folder, with what told that the file has not changed
 
     def curves(self, run: Run) -> Curves:
         """The curves of a run, read again only if their file has changed."""
-        path = self.output / run.folder / "metrics.jsonl"
-        try:
-            stat = path.stat()
-        except OSError:
-            return {}
-        stamp = (stat.st_mtime_ns, stat.st_size)
+        path = self.places[run.folder] / "metrics.jsonl"
+        stamp: tuple[int, ...] = ()  # an archive does not change
+        if isinstance(path, Path):
+            try:
+                stat = path.stat()
+            except OSError:
+                return {}
+            stamp = (stat.st_mtime_ns, stat.st_size)
         if self.known.get(run.folder, (None,))[0] != stamp:
             self.known[run.folder] = (stamp, read_curves(path, run.steps_per_epoch))
         return self.known[run.folder][1]
@@ -171,7 +173,7 @@ class Site:
 
     def run(self, run: Run) -> str:
         """The page of one run."""
-        content = details(self.output, run)
+        content = details(self.places[run.folder], run)
         same = next((run_id(other) for other in self.runs if other.folder == run.same_as), None)
         variant = run.variant if run.row and (run.scale, run.variant) in self.settings else ""
         return self.template(
@@ -190,7 +192,7 @@ class Site:
 
     def data(self, run: Run) -> str:
         """A script that hands one run to the page that compares."""
-        own: Details = details(self.output, run)
+        own: Details = details(self.places[run.folder], run)
         content = {
             "id": run_id(run),
             "name": name_of(run) + (f", {run.scale}" if self.mixed else ""),

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from sasa.records.collect import SHIPPED
 from sasa.records.result import Run
 from sasa.report.groups import Group, gather
 from sasa.report.intervals import contrast
@@ -93,7 +94,9 @@ class Comparison:
             setting.append("of several versions of sasa, whose numbers do not compare")
         if "ap" in self.table.measures and self.runs:
             setting.append(start_of(self.runs))
-        if self.variant:
+        if self.variant.startswith(SHIPPED):
+            setting.append(f"{self.variant} with the project")
+        elif self.variant:
             setting.append(f"with {self.variant}")
         split = {"validation": "validation split", "test": "test images"}[self.table.split]
         measure = MEASURES[self.table.measures[0]]

@@ -1,0 +1,144 @@
+"""Records that travel: a zip file of finished runs, a few KB each, and how it becomes folders below outputs/ again."""
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+
+from sasa.config.identity import MACHINE, is_machine
+from sasa.errors import InputError
+from sasa.records.collect import Collection, collect
+from sasa.records.files import Place
+from sasa.records.metrics import lines_by_split
+from sasa.records.result import Run
+
+COPIED = ("costs.json", "by_class.csv")
+WEIGHTS = "weights.safetensors"
+
+
+def once(runs: Iterable[Run]) -> list[Run]:
+    """The finished runs, one a key: of several in as many folders the one that was trained there."""
+    by_key: dict[str, Run] = {}
+    for run in runs:
+        if run.status == "finished" and (run.key not in by_key or (by_key[run.key].same_as and not run.same_as)):
+            by_key[run.key] = run
+    return list(by_key.values())
+
+
+def write_archive(path: Path, runs: Iterable[Run], places: Mapping[str, Place], weights: bool = False) -> None:
+    """Write the records of runs, and on request their weights. What tells of the machine alone, such as paths, stays behind.
+
+    The same records make the same bytes. Raises OSError where the file cannot be written, or weights are not there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=9) as archive:
+            for run in sorted(runs, key=lambda run: run.folder):
+                for name, content in files_of(run, places[run.folder], weights):
+                    member = ZipInfo(f"{run.folder}/{name}")  # dated 1980, as long as none is given
+                    member.compress_type = ZIP_STORED if name == WEIGHTS else ZIP_DEFLATED
+                    archive.writestr(member, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def files_of(run: Run, place: Place, weights: bool) -> Iterable[tuple[str, bytes]]:
+    """What travels of a run, as file names with their content."""
+    travels = replace(
+        run,
+        command=command_anywhere(run.command),
+        config=without_machine(run.config),
+        pid=None,
+        host="",
+        same_as=None,
+        tracker_url="",
+    )
+    yield "config.json", json.dumps(travels.configured()).encode()
+    yield "result.json", json.dumps(travels.result()).encode()
+    metrics = place / "metrics.jsonl"
+    if metrics.is_file():
+        lines = [line for split in lines_by_split(metrics.read_bytes()).values() for line in split]
+        yield "metrics.jsonl", b"".join(line + b"\n" for line in lines)
+    for name in COPIED:
+        if (place / name).is_file():
+            yield name, (place / name).read_bytes()
+    if weights:
+        yield WEIGHTS, (place / WEIGHTS).read_bytes()
+
+
+def command_anywhere(command: str) -> str:
+    """A command without the settings of the machine; nothing of one that no shell would take."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    return shlex.join(word for word in words if not is_machine(word.partition("=")[0]))
+
+
+def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the settings of the machine."""
+    left = {name: dict(value) if isinstance(value, dict) else value for name, value in config.items()}
+    for name in MACHINE:
+        group, _, field = name.partition(".")
+        if field:
+            left.get(group, {}).pop(field, None)
+        else:
+            left.pop(group, None)
+    return left
+
+
+def merge(paths: Iterable[Path], output: Path) -> tuple[list[Run], list[Run]]:
+    """Make the runs of archives folders below `output`; returns those that came, and those whose keys are finished there.
+
+    InputError for a file that is no archive of runs, before anything is written. Raises OSError where `output` cannot be.
+    """
+    parts = [(path, opened(path)) for path in paths]
+    known = {run.key for run in collect(output).runs if run.status == "finished"}
+    came: list[Run] = []
+    had: list[Run] = []
+    for path, part in parts:
+        with ZipFile(path) as archive:
+            for run in once(part.runs):
+                (had if run.key in known else came).append(run)
+                if run.key not in known:
+                    known.add(run.key)
+                    unpack(archive, run, output)
+    return came, had
+
+
+def opened(path: Path) -> Collection:
+    """The runs of an archive. InputError where there are none, or where one would lie elsewhere than below outputs/."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; expected an archive that python -m sasa.report archive wrote")
+    part = collect(path)
+    if part.warnings or not part.runs:
+        raise InputError(f"{path} is no archive of runs: {next(iter(part.warnings), 'it holds none')}")
+    for run in part.runs:
+        parts = PurePosixPath(run.folder).parts
+        if ".." in parts or PurePosixPath(run.folder).is_absolute() or any(set(name) & set("\\:") for name in parts):
+            raise InputError(f"{path}: a run in it would lie in {run.folder}, which is not below the output folder")
+    return part
+
+
+def unpack(archive: ZipFile, run: Run, output: Path) -> None:
+    """Make a run's folder, whole or not at all; another one than the run's own where that is taken by another run."""
+    folder = output / run.folder
+    if folder.exists():
+        folder = folder.with_name(f"{folder.name},key={run.key}")
+    temporary = folder.with_name(f".{folder.name[:200]}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        for name in ("config.json", "result.json", "metrics.jsonl", *COPIED, WEIGHTS):
+            member = f"{run.folder}/{name}"
+            if member in archive.NameToInfo:
+                with archive.open(member) as source, (temporary / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
