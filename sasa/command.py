@@ -1,4 +1,4 @@
-"""The command line of run.py: one run, or a sweep of them in this process or in others; errors become messages here."""
+"""The command line of run.py: one run, or a sweep of them here, in other processes or as jobs of Slurm; errors are told."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from sasa import job, sweep
+from sasa import job, slurm, sweep
 from sasa.config import compose
 from sasa.errors import InputError, RunFailed
 from sasa.records.folder import Record
@@ -30,6 +30,8 @@ def main() -> int:
         compose.check_overrides(typed.overrides, sweep=typed.multirun)
         if typed.multirun and typed.shows:
             raise InputError("-m runs several rows, and the other option shows one thing: leave one of them out")
+        if typed.multirun and compose.chosen(typed.overrides, "hydra/launcher", "basic") in slurm.NAMES:
+            return slurm.run(train_one, typed, sweep.PROGRAM)
         if typed.multirun:
             return sweep.run(task, typed)
         compose.launch(task, typed)

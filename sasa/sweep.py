@@ -33,7 +33,6 @@ from sasa.report.tables.terminal import print_line, print_table
 from sasa.train.interrupt import listen
 
 PROGRAM = "python run.py"
-SLURM = "submitit_slurm"  # whose jobs go on when the process that submitted them ends
 STOP = "stop"  # a file in the sweep's folder: its rows save their state and end
 POLL_SECONDS = 0.2
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "emoji": False}  # what runs print may be of any length
@@ -75,7 +74,7 @@ def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
     launcher = compose.chosen(typed.overrides, "hydra/launcher", "basic")
     crash, number = "", 0
     try:
-        with nullcontext() if launcher in ("basic", SLURM) else stopping(folder):
+        with nullcontext() if launcher == "basic" else stopping(folder):
             compose.launch(task, compose.Typed((*typed.overrides, place), typed.options))
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)
@@ -86,9 +85,6 @@ def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
         crash = f"{type(error).__name__}: {error}".splitlines()[0]
     with suppress(OSError):
         number = int((folder / STOP).read_text())
-    if number and launcher == SLURM:
-        Console(**PLAIN).print("The jobs go on: the same command waits for them, and scancel ends them")
-        return 128 + number
     return conclude(folder, f"{PROGRAM} -m {shlex.join(typed.overrides)}", crash, number)
 
 
@@ -162,9 +158,7 @@ def train_row(cfg: DictConfig) -> None:
         if sweep.here and threading.current_thread() is threading.main_thread():
             # Ctrl-C is this row's, whatever launcher it runs under.
             listen(signal.SIGINT)
-        # The jobs of Slurm go on when the process that submitted them ends; other rows save their state and end.
-        parent = None if launcher["_target_"].endswith("SlurmLauncher") else sweep
-        with nullcontext() if sweep.here else stopped_by(folder, parent):
+        with nullcontext() if sweep.here else stopped_by(folder, sweep):
             train(word, console, complaints)
     except InputError as error:
         fail(word, error, complaints)
@@ -213,8 +207,6 @@ def threads(launcher: Mapping[str, Any], rows: int) -> int:
     if kind == "JoblibLauncher":
         jobs = int(launcher["n_jobs"])
         rows = min(rows, jobs if jobs > 0 else max(1, cores + 1 + jobs))
-    elif kind not in ("LocalLauncher", "RayLauncher"):
-        rows = 1  # a batch system gives a job its own cores
     return max(1, cores // rows)
 
 
@@ -239,10 +231,8 @@ def stopping(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def stopped_by(folder: Path, parent: Sweep | None) -> Iterator[None]:
-    """Within it, this process is interrupted when the sweep's folder says stop, and by no Ctrl-C of the terminal.
-
-    So it is when the sweep's own process is gone, where there is one to look for.
+def stopped_by(folder: Path, parent: Sweep) -> Iterator[None]:
+    """Within it, this process is interrupted when the sweep's folder says stop or its own process is gone, and by no Ctrl-C.
 
     That one reaches the processes of some launchers and not those of others, and a second signal would not let them save.
     """
@@ -255,7 +245,7 @@ def stopped_by(folder: Path, parent: Sweep | None) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(POLL_SECONDS):
-            if (folder / STOP).exists() or (parent and not alive(parent.pid, parent.host)):
+            if (folder / STOP).exists() or not alive(parent.pid, parent.host):
                 return os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()

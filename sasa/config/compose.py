@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -22,7 +23,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from sasa.config import CONF, EXPERIMENTS
@@ -113,7 +114,7 @@ def options(group: str) -> list[str]:
 
 def groups() -> list[str]:
     """All config groups: tables first, then those of conf/."""
-    return tables() + sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    return tables() + sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def checked(cfg: Any) -> Config:
@@ -134,6 +135,53 @@ def compose_row(overrides: Sequence[str]) -> Config:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return checked(hydra_compose("config", list(overrides)))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a sweep: the words that a run of it alone is started with, and what they make."""
+
+    words: tuple[str, ...]
+    label: str  # by the keys that the sweep varies: "table4=k3 seed=1"
+    config: Config
+    identity: Identity
+
+
+def rows(overrides: Sequence[str], program: str) -> list[Row]:
+    """The rows of a sweep, in its order, without the words that concern Hydra itself."""
+    parser = OverridesParser.create()
+    own = [one for one in parser.parse_overrides(list(overrides)) if not one.key_or_group.startswith("hydra")]
+    values: list[list[str]] = []
+    for one in own:
+        value = one.value()
+        if isinstance(value, Glob):
+            values.append([f"{one.key_or_group}={name}" for name in value.filter(options(one.key_or_group))])
+        elif one.is_sweep_override():
+            values.append([f"{one.get_key_element()}={text}" for text in one.sweep_string_iterator()])
+        else:
+            values.append([str(one.input_line)])
+    varied = [one.key_or_group for one in own if one.is_sweep_override()]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return [row_of(words, varied, program) for words in product(*values)]
+
+
+def row_of(words: tuple[str, ...], varied: Container[str], program: str) -> Row:
+    """One row, composed as Hydra's present job."""
+    composed = hydra_compose("config", list(words), return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    with open_dict(composed):
+        del composed["hydra"]
+    return Row(words, label(varied), checked(composed), identity(program))
+
+
+def launcher(overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings of the launcher that a sweep's overrides choose."""
+    mine = [one for one in overrides if not OverridesParser.create().parse_override(one).is_sweep_override()]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra_compose("config", mine, return_hydra_config=True)
+    settings = OmegaConf.to_container(composed.hydra.launcher, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(name): value for name, value in settings.items()}
 
 
 def other_data(config: Config, overrides: Sequence[str]) -> Data:

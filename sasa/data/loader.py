@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,6 +113,8 @@ def as_it_is(batch: Any) -> Any:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C, and SIGTERM from a scheduler, reach a whole process group, and the main process may still need its
-    workers for a last checkpoint: they form a group of their own. They end with their loader, or with their parent."""
+    """Ctrl-C reaches a whole process group, and a scheduler's signals every process of a job, and the main process may
+    still need its workers for a last checkpoint. They end with their loader, or with their parent."""
     os.setpgid(0, 0)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

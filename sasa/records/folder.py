@@ -11,17 +11,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from sasa.config.identity import SEMANTICS, Identity, changes, differences, folder_name, key_of
 from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.records.contents import contents
 from sasa.records.files import alive, now, read_json, write_atomically
+from sasa.records.jobs import job_of, own_job, queued
 from sasa.records.result import CONFIGURED, Run
 
 ORPHAN_SECONDS = 15  # how long the data workers of a killed run may hold its lock
 POLL_SECONDS = 0.2
+SLURM_SECONDS = 10  # between two questions to Slurm
 
 
 class Busy(InputError):
@@ -72,12 +74,16 @@ class Record:
     def held(self, wait: bool = False) -> Iterator[None]:
         """Hold this run's key, so that no other process trains it; Busy says who does, unless that one is waited for."""
         locks = self.output / ".locks"
+        while (state := self.in_slurm()) is not None:
+            if not wait:
+                raise Busy(f"{self.identity.title} is {state}. Wait for it, or end it with scancel first")
+            time.sleep(SLURM_SECONDS)
         try:
             locks.mkdir(parents=True, exist_ok=True)
             lock = FileLock(locks / f"{self.key}.lock")
             self._acquire(lock, wait)
             mine = {"pid": os.getpid(), "host": socket.gethostname(), "started": now(), "folder": str(self.folder)}
-            write_atomically(self._holder, json.dumps(mine).encode())
+            write_atomically(self._holder, json.dumps(mine | {"job": own_job()}).encode())
         except Timeout:
             raise Busy(
                 f"{self.identity.title} is being trained by {self.held_by()}, in {self._holder_says('folder')}. "
@@ -92,7 +98,15 @@ class Record:
                 self._holder.unlink()
             lock.release()
 
-    def _acquire(self, lock: FileLock, wait: bool) -> None:
+    def in_slurm(self) -> str | None:
+        """The other job of Slurm that waits or runs with this key, in words."""
+        job = job_of(self.output, self.key)
+        if job is None or job == own_job():
+            return None
+        state = (queued([job]) or {}).get(job)
+        return f"job {job} of Slurm, {state}" if state else None
+
+    def _acquire(self, lock: BaseFileLock, wait: bool) -> None:
         """Timeout where a living process holds the lock, and is not to be waited for; what a killed one left ends soon."""
         given_up = math.inf if wait else time.monotonic() + ORPHAN_SECONDS
         while True:
@@ -101,6 +115,9 @@ class Record:
                 return
             except Timeout:
                 holder = read_json(self._holder)
+                if isinstance(lock, SoftFileLock) and holder and holder.get("job") == own_job() is not None:
+                    # Without flock a lock outlives its holder. A job runs once at a time, so that was this one, elsewhere.
+                    Path(lock.lock_file).unlink(missing_ok=True)
                 living = holder and alive(holder.get("pid"), holder.get("host"))
                 if time.monotonic() > given_up or (living and not wait):
                     raise
@@ -113,8 +130,16 @@ class Record:
 
     def held_by(self) -> str:
         """Which process holds this run's key, in words."""
-        pid, host, started = map(self._holder_says, ("pid", "host", "started"))
-        return f"process {pid} on {host} since {started}"
+        pid, host, started, job = map(self._holder_says, ("pid", "host", "started", "job"))
+        return f"{f'job {job} of Slurm' if job not in (None, '?') else f'process {pid}'} on {host} since {started}"
+
+    def busy(self) -> str | None:
+        """Who trains this run, or will when Slurm starts it, in words."""
+        try:
+            with self.held():
+                return None
+        except Busy:
+            return self.in_slurm() or self.held_by()
 
     def _holder_says(self, name: str) -> Any:
         return (read_json(self._holder) or {}).get(name, "?")
@@ -150,6 +175,7 @@ class Record:
             "same_as": None,
             "pid": os.getpid(),
             "host": socket.gethostname(),
+            "job": own_job(),
         }
         self.run = replace(self.run, **now_it_is | fields)
         write_atomically(self.path("result.json"), json.dumps(self.run.result(), indent=2).encode())

@@ -44,6 +44,7 @@ class Run:
     same_as: str | None = None  # the folder of the run that this one is a copy of
     pid: int | None = None
     host: str = ""
+    job: str | None = None  # of Slurm
     started: str = ""
     finished: str = ""
     data: str = ""

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: finish the step, then stop; before the first step and after the last one, stop at once."""
+"""Signals: finish the step, then stop; before the first step and after the last one, stop at once.
+
+They are Ctrl-C, SIGTERM, and SIGUSR2, by which Slurm tells a job that its time is nearly over.
+"""
 
 import signal
 import threading
@@ -6,7 +9,9 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from sasa.errors import Interrupted
+from sasa.records.jobs import own_job
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 unheard: list[int] = []  # signals whose exception may have been lost, as Python drops what a destructor raises
 
 
@@ -23,26 +28,37 @@ def stop_at_once(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
+def goes_on(number: int) -> bool:
+    """Whether a run that has saved its state does not stop at this signal."""
+    return number == signal.SIGTERM and own_job() is not None
+
+
 class Interrupt:
-    """Within it, the first SIGINT or SIGTERM is only noted; a second one acts at once."""
+    """Within it, the first signal is only noted; a second one acts at once.
+
+    A job of Slurm saves at SIGTERM and goes on: it may come before SIGUSR2, or before a preemption that Slurm follows by
+    running the job again, which it does not do for one that ends by itself.
+    """
 
     number: int | None = None
 
     def __enter__(self) -> Self:
         self.before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            self.before = {number: signal.signal(number, self._note) for number in STOPS}
             self.number = unheard[0] if unheard else None
         return self
 
     def obey(self) -> None:
-        """Raise Interrupted if a signal was noted."""
-        if self.number is not None:
+        """Raise Interrupted if a signal was noted that is to be obeyed."""
+        if self.number is not None and not goes_on(self.number):
             raise Interrupted(self.number)
+        self.number = None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        self._restore()
+        if not goes_on(number):
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self.before.items():
