@@ -133,8 +133,6 @@ def test_rows_at_once_share_the_cores() -> None:
     local = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"}
     assert threads(local, 1) == cores
     assert threads(local, 2 * cores) == 1
-    slurm = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"}
-    assert threads(slurm, 100) == cores
 
 
 HOLDER = """
