@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from sasa import job, slurm, sweep
-from sasa.config import compose
+from sasa.config import compose, own_tables
+from sasa.config.identity import description
 from sasa.errors import InputError, RunFailed
 from sasa.records.folder import Record
+from sasa.report import own
 from sasa.report.paper import published
 from sasa.report.tables.terminal import print_next, print_run
 from sasa.train.interrupt import listen
@@ -25,11 +27,13 @@ def main() -> int:
     listen(signal.SIGINT, signal.SIGTERM)
     complaints = Console(stderr=True, **sweep.PLAIN)
     try:
+        typed = compose.use_own(compose.typed(sys.argv[1:]))
         compose.register()
-        typed = compose.typed(sys.argv[1:])
         compose.check_overrides(typed.overrides, sweep=typed.multirun)
         if typed.multirun and typed.shows:
             raise InputError("-m runs several rows, and the other option shows one thing: leave one of them out")
+        if not typed.shows:
+            keep_own(typed)
         if typed.multirun and compose.chosen(typed.overrides, "hydra/launcher", "basic") in slurm.NAMES:
             return slurm.run(train_one, typed, sweep.PROGRAM)
         if typed.multirun:
@@ -43,6 +47,13 @@ def main() -> int:
         return 2
     except KeyboardInterrupt as stop:
         return 128 + getattr(stop, "number", signal.SIGINT)
+
+
+def keep_own(typed: compose.Typed) -> None:
+    """Where a table of one's own is run, reports are to know it."""
+    for name in own_tables():
+        if compose.chosen(typed.overrides, name, "") or name in compose.swept(typed.overrides):
+            own.keep(name, description(name), compose.output(typed.overrides))
 
 
 def task(cfg: DictConfig) -> None:

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from sasa import job
-from sasa.config import CONF, compose
-from sasa.config.identity import Identity, load
+from sasa.config import compose
+from sasa.config.identity import Identity
 from sasa.errors import InputError, RunFailed
 from sasa.records.files import alive, read_json, write_atomically
 from sasa.records.folder import Busy, Record, unwritable
@@ -62,8 +62,8 @@ def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
         rows *= count
     if not rows:
         raise InputError(f"{' '.join(typed.overrides)}: no run, for a list or range is empty")
-    output = Path(compose.chosen(typed.overrides, "output", load(CONF / "config.yaml")["output"])).expanduser()
-    folder = output.absolute() / ".sweep" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    output = compose.output(typed.overrides)
+    folder = output / ".sweep" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -85,7 +85,7 @@ def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
         crash = f"{type(error).__name__}: {error}".splitlines()[0]
     with suppress(OSError):
         number = int((folder / STOP).read_text())
-    return conclude(folder, f"{PROGRAM} -m {shlex.join(typed.overrides)}", crash, number)
+    return conclude(folder, f"{PROGRAM} -m {shlex.join([*typed.overrides, *compose.own_option()])}", crash, number)
 
 
 def conclude(folder: Path, command: str, crash: str, number: int) -> int:

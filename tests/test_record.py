@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sasa.config import compose
+from sasa.config import compose, tables
 from sasa.config.identity import Identity, axes_of, differences, folder_name, is_machine, key_of, rows_like
 from sasa.job import complete
 from sasa.records.contents import contents
@@ -38,7 +38,7 @@ SHARED = (  # section 5 of the specification: rows of several tables that are on
 
 def test_rows_that_tables_share_have_one_key() -> None:
     rows: dict[str, set[tuple[str, str]]] = {}
-    for table in compose.tables():
+    for table in tables():
         for row in compose.options(table):
             rows.setdefault(key(f"{table}={row}"), set()).add((table, row))
     assert sorted(map(sorted, (found for found in rows.values() if len(found) > 1))) == sorted(map(sorted, SHARED))
@@ -55,7 +55,7 @@ def test_rows_that_tables_share_are_one_at_every_scale_and_with_overrides() -> N
 
 
 def test_rows_of_a_table_have_keys_of_their_own() -> None:
-    for table in compose.tables():
+    for table in tables():
         rows = compose.options(table)
         assert len({key(f"{table}={row}") for row in rows}) == len(rows), table
 

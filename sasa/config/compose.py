@@ -1,5 +1,6 @@
 """Hydra's side: where configurations lie, checks of the command line, and the one conversion to a checked Config."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -26,9 +27,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from sasa.config import CONF, EXPERIMENTS
+from sasa.config import CONF, EXPERIMENTS, OWN, files, folders, groups, own, own_tables, tables
 from sasa.config.data import Data
-from sasa.config.identity import AXES, Identity, axes_of, is_machine, rows_like
+from sasa.config.identity import AXES, Identity, axes_of, is_machine, load, rows_like
 from sasa.config.schema import Config
 from sasa.errors import InputError, nearest
 
@@ -43,13 +44,16 @@ class Experiments(SearchPathPlugin):
     """Each folder of experiments/ is a config group (a relative search path would depend on the working folder)."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        search_path.append("experiments", f"file://{EXPERIMENTS}")
+        for place in (EXPERIMENTS, own()):
+            if place:
+                search_path.append("experiments", f"file://{place}")
 
 
 def register() -> None:
-    """Make experiments/ and the schema known to Hydra."""
+    """Make experiments/, a folder of one's own, and the schema known to Hydra."""
     Plugins.instance().register(Experiments)
     ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="own_tables", node={"defaults": [{table: None} for table in own_tables()]})
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,35 @@ def typed(words: Sequence[str]) -> Typed:
     return Typed(tuple(overrides), tuple(options))
 
 
+def use_own(typed: Typed) -> Typed:
+    """Take --config-dir as the folder of one's own; the command line without it. InputError for one that cannot be used."""
+    options = list(typed.options)
+    for place, option in enumerate(typed.options):
+        if option in ("-cd", "--config-dir") and place + 1 < len(options):
+            os.environ[OWN] = options[place + 1]
+            del options[place : place + 2]
+        elif option.startswith("--config-dir="):
+            os.environ[OWN] = options[place].partition("=")[2]
+            del options[place]
+    mine = own()
+    if mine is None:
+        return typed
+    os.environ[OWN] = str(mine)
+    if not mine.is_dir():
+        raise InputError(f"{mine} is no folder: --config-dir takes one of your own rows, tables and options")
+    for group in folders(mine):
+        for path in sorted((mine / group).glob("*.yaml")):
+            if any((place / group / path.name).exists() for place in (CONF, EXPERIMENTS)):
+                raise InputError(f"{path}: {group} has {path.stem} already, so give it another name")
+    return Typed(typed.overrides, tuple(options))
+
+
+def own_option() -> list[str]:
+    """What a command line ends with that uses a folder of one's own."""
+    mine = own()
+    return ["--config-dir", str(mine)] if mine else []
+
+
 def launch(task: Callable[[DictConfig], None], typed: Typed) -> None:
     """Let Hydra do what was typed: call the task, a function that other processes can import, or show something."""
     sys.argv[1:] = [*typed.overrides, *typed.options]
@@ -101,20 +134,9 @@ def job() -> tuple[Path, int, Mapping[str, Any]]:
     return Path(config.sweep.dir), config.job.num, {str(name): value for name, value in launcher.items()}
 
 
-def tables() -> list[str]:
-    """The tables and figures of experiments/."""
-    return sorted(folder.name for folder in EXPERIMENTS.iterdir() if folder.is_dir())
-
-
 def options(group: str) -> list[str]:
     """The choices of a config group, which for a table are its rows."""
-    folder = EXPERIMENTS / group if group in tables() else CONF / group
-    return sorted(file.stem for file in folder.glob("*.yaml"))
-
-
-def groups() -> list[str]:
-    """All config groups: tables first, then those of conf/."""
-    return tables() + sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
+    return sorted(files(group))
 
 
 def checked(cfg: Any) -> Config:
@@ -231,7 +253,7 @@ def identity(program: str) -> Identity:
         variant=tuple(
             sorted(line for line, key in keys.items() if key not in (table, "scale", "seed") and not is_machine(key))
         ),
-        command=shlex.join([*program.split(), *task]),
+        command=shlex.join([*program.split(), *task, *own_option()]),
         rows=rows_like(axes_of(table, row)),
         like=alike[0] if alike else None,
         defaults=defaults(choices["task"], choices["scale"]),
@@ -262,6 +284,11 @@ def chosen(overrides: Sequence[str], key: str, default: str) -> str:
         if override.key_or_group == key and not override.is_sweep_override():
             return str(OmegaConf.create({"value": override.value()}).value)
     return default
+
+
+def output(overrides: Sequence[str]) -> Path:
+    """The folder of outputs that a command line names, or the default one."""
+    return Path(chosen(overrides, "output", load(CONF / "config.yaml")["output"])).expanduser().absolute()
 
 
 def label(keys: Container[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sasa.config import CONF, EXPERIMENTS
+from sasa.config import CONF, files, own, tables
 from sasa.config.choices import TaskKind
 from sasa.config.schema import Config
 
@@ -101,30 +101,47 @@ def network(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows_like(axes: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The rows of experiments/, as (table, row), whose network is that of the axes (from `axes_of`)."""
-    wanted = network(axes)
-    rows = [(path.parent.name, path.stem) for path in sorted(EXPERIMENTS.glob("*/*.yaml"))]
-    return tuple(row for row in rows if network(axes_of(*row)) == wanted)
+    """The rows of all tables, as (table, row), that are the same as the axes (from `axes_of`)."""
+    rows = [(table, row) for table in tables() for row in sorted(files(table))]
+    return tuple(row for row in rows if same(axes_of(*row), axes))
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two rows are one network, and alike in what a row of one's own may set beside it, such as the recipe."""
+    beside = [{name: axes[name] for name in axes if name not in (*AXES, "attention", "scale")} for axes in (one, other)]
+    return beside[0] == beside[1] and network(one) == network(other)
 
 
 @cache
 def axes_of(table: str | None = None, row: str | None = None, **choices: str) -> dict[str, Any]:
-    """The groups that make a network, by the defaults, the choices on top of them, and a row on top of those."""
+    """The groups that make a network, by the defaults, the choices on top of them, and a row on top of those.
+
+    Beside them stands what else the row sets, as {group: {field: value}}, and chooses, as {"/group": option}.
+    """
     whole = load(CONF / "config.yaml")
     default = dict(named(whole["defaults"]))
-    own = load(EXPERIMENTS / table / f"{row}.yaml") if table else {}
-    chosen = {axis: default[axis] for axis in AXES} | choices | dict(named(own.get("defaults", [])))
-    plain = {axis: load(CONF / axis / f"{chosen[axis]}.yaml") for axis in AXES}
+    given = load(files(table)[str(row)]) if table else {}
+    chosen = {axis: default[axis] for axis in AXES} | choices | dict(named(given.get("defaults", [])))
+    beside = {f"/{group}": option for group, option in chosen.items() if group not in AXES}
+    plain = {axis: load(files(axis)[chosen[axis]]) for axis in AXES}
     plain |= {"attention": whole["attention"], "scale": {"width": 1.0}}
-    given = {group: fields for group, fields in own.items() if group != "defaults"}
-    merged = OmegaConf.to_container(OmegaConf.merge(plain, given))
+    fields = {group: values for group, values in given.items() if group != "defaults"}
+    merged = OmegaConf.to_container(OmegaConf.merge(plain, fields))
     assert isinstance(merged, dict)
-    return {str(group): fields for group, fields in merged.items()}
+    return {str(group): values for group, values in merged.items()} | beside
+
+
+def description(table: str) -> dict[str, Any]:
+    """What the file beside a table of one's own says of it, if there is one, and its rows (report/own.py reads it)."""
+    path = (own() or Path()) / f"{table}.yaml"
+    said = load(path) if path.is_file() else {}
+    rows = said.get("rows") or {}
+    return said | {"rows": rows | {row: None for row in sorted(files(table)) if row not in rows}}
 
 
 @cache
 def load(path: Path) -> dict[str, Any]:
-    """A file of conf/ or experiments/ as it stands there."""
+    """A file of a configuration as it stands there."""
     content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     assert isinstance(content, dict)
     return {str(name): value for name, value in content.items()}

@@ -14,10 +14,12 @@ from typing import TextIO
 
 from rich.console import Console
 
+from sasa.config import files
 from sasa.errors import InputError, unknown
 from sasa.records.collect import collect_with_shipped
 from sasa.records.result import Run
 from sasa.report.groups import settings
+from sasa.report.own import add_tables
 from sasa.report.paper import TABLES, Table, find_table
 from sasa.report.tables.compare import Comparison, compare
 from sasa.report.tables.terminal import print_comparison, print_warnings
@@ -32,7 +34,6 @@ PROGRAMS = {  # imported when asked for: a table needs none of what they need
     "wandb": "sasa.report.tracker",
 }
 FORMATS = ("rich", "markdown", "csv", "latex", "json")
-SCALES = Path(__file__).resolve().parents[2] / "conf" / "scale"
 FILE_WIDTH = 120
 
 
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options is None:
             import_module(PROGRAMS[words[0]]).main(words[1:])
         else:
+            add_tables(options.output)
             report(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -103,7 +105,7 @@ def tables_asked_for(names: list[str], runs: Iterable[Run]) -> list[Table]:
 
 def check_settings(options: argparse.Namespace, runs: Iterable[Run]) -> None:
     """A scale is known if it has runs or a file in conf/scale; a variant if it has runs."""
-    scales = sorted({run.scale for run in runs} | {path.stem for path in SCALES.glob("*.yaml")})
+    scales = sorted({run.scale for run in runs} | set(files("scale")))
     variants = sorted({"", *(run.variant for run in runs)})
     if options.scale is not None and options.scale not in scales and scales:
         raise unknown("scale", options.scale, scales)

@@ -11,6 +11,7 @@ from sasa.records.collect import collect
 from sasa.records.folder import Record
 from sasa.records.result import Run
 from sasa.report.groups import settings
+from sasa.report.own import add_tables
 from sasa.report.paper import MEASURES, TABLES, find_table
 from sasa.report.tables.compare import compare
 from sasa.report.tables.text import escape_markdown, markdown
@@ -32,6 +33,7 @@ def send_table(record: Record, tracker: Tracker) -> None:
     run = record.run
     if run.table is None:
         return
+    add_tables(record.output)
     table = find_table(run.table)
     rows = []
     for line in compare(table, collect(record.output).runs, run.scale, run.variant).lines:
@@ -114,6 +116,7 @@ def main(arguments: list[str]) -> None:
 
     if not wandb.login(prompt=False):
         raise InputError("not logged in to W&B: run `wandb login` once, or set WANDB_API_KEY, and ask again")
+    add_tables(options.output)
     entity = options.entity or wandb.Api().default_entity or ""
     made = report(collect(options.output).runs, options.project, entity, options.scale)
     made.save()

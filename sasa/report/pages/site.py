@@ -13,6 +13,7 @@ from sasa.errors import InputError
 from sasa.records.collect import collect_with_shipped, shipped
 from sasa.records.result import Run
 from sasa.report.groups import settings
+from sasa.report.own import add_tables
 from sasa.report.pages import views
 from sasa.report.pages.figures import all_runs, figures, learning, name_of, run_curves, title_of
 from sasa.report.pages.files import Curves, Details, details, flat, read_curves, run_id
@@ -70,6 +71,7 @@ class Site:
     def __init__(self, output: Path, live: bool = False, curves: dict[str, tuple[Any, Curves]] | None = None) -> None:
         require(output)
         self.output, self.live = output, live
+        add_tables(output)
         collection = collect_with_shipped(output)
         self.runs, self.warnings, self.places = collection.runs, collection.warnings, collection.places
         self.by_id = {run_id(run): run for run in self.runs}
