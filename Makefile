@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SCALE ?= demo
 SEEDS ?= 0
+HOURS ?= 10
 ARGS ?=
 TABLES := $(sort $(notdir $(wildcard experiments/*)))
 DETECTION := table2
@@ -10,7 +11,7 @@ DETECTION := table2
 LEFT_OUT := $(if $(filter demo,$(SCALE)),,$(if $(filter coco,$(SCALE)),$(filter-out $(DETECTION),$(TABLES)),$(DETECTION)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint costs tables bench dashboard browse $(TABLES)
+.PHONY: help setup demo test lint costs tables results bench dashboard browse $(TABLES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -45,6 +46,9 @@ tables: setup  ## Every table that the scale has images for, one after the other
 	@failed=; for table in $(filter-out $(LEFT_OUT),$(TABLES)); do $(MAKE) --no-print-directory $$table || failed="$$failed $$table"; done; \
 	$(if $(LEFT_OUT),echo "left out at SCALE=$(SCALE): $(LEFT_OUT) (table2 detects objects: SCALE=demo or coco; the others classify)";) \
 	test -z "$$failed" || { echo "with failed rows:$$failed"; exit 1; }
+
+results: setup  ## What decides most of the paper's statements in HOURS=10 of training; stop and share it at will (SCALE=cifar10)
+	$(BIN)/python -m sasa.protocol --scale $(SCALE) --hours $(HOURS) $(ARGS)
 
 dashboard: setup  ## The results as web pages, in outputs/dashboard
 	$(BIN)/python -m sasa.report dashboard $(ARGS)

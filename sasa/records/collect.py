@@ -39,6 +39,11 @@ def shipped(output: Path) -> list[Path]:
     return sorted((output.absolute().parent / "results").glob("*.zip"))
 
 
+def shipped_variant(variant: str) -> str:
+    """The variant that runs of one have as shipped ones."""
+    return ", ".join(filter(None, (SHIPPED, variant)))
+
+
 def collect_with_shipped(output: Path) -> Collection:
     """Read the runs under `output`, and those that came with the project, as a variant of their own."""
     own = collect(output)
@@ -48,8 +53,7 @@ def collect_with_shipped(output: Path) -> Collection:
         warnings += part.warnings
         for run in part.runs:
             folder = f"{path.name}/{run.folder}"  # a run of one's own may have the same name
-            variant = ", ".join(filter(None, (SHIPPED, run.variant)))
-            runs.append(replace(run, folder=folder, variant=variant))
+            runs.append(replace(run, folder=folder, variant=shipped_variant(run.variant)))
             places[folder] = part.places[run.folder]
     return Collection(tuple(runs), warnings, places)
 

@@ -29,6 +29,7 @@ PROGRAMS = {  # imported when asked for: a table needs none of what they need
     "dashboard": "sasa.report.pages.build",
     "browse": "sasa.report.pages.serve",
     "verdicts": "sasa.report.verdicts",
+    "results": "sasa.report.results",
     "archive": "sasa.report.archive",
     "merge": "sasa.report.merge",
     "wandb": "sasa.report.tracker",

@@ -1,0 +1,171 @@
+"""`make results`: rows and seeds in an order that decides many of the paper's statements by the hour, until time is up.
+
+First two seeds of every row of Tables 1 and 3 to 7, one of the others, and a third of the former; then more seeds for the
+open statement that takes least time to decide, looked at after 5, 8 and 12. What comes next is read from the records: a run
+of it that was stopped goes on, and several side by side share the rows.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from sasa.config.identity import is_machine
+from sasa.errors import InputError
+from sasa.records.archive import once
+from sasa.records.collect import collect, collect_with_shipped
+from sasa.records.result import Run
+from sasa.report.agreement import agreement
+from sasa.report.groups import Group, gather
+from sasa.report.paper import TABLES, find_table
+from sasa.report.tables.terminal import duration
+from sasa.report.verdicts import OPEN, judge, print_verdicts
+
+SEVERAL = ("table3", "table4", "table5", "table6", "table7", "table1")  # with three seeds at least
+SINGLE = ("figure5", "table2")
+LOOKS = (2, 3, 5, 8, 12)  # seeds after which statements are judged: few looks, since each may err (verdicts.METHOD)
+IMAGES = re.compile(r"(^|,)images=[0-9a-f]{8}(?=,|$)")
+RUN = Path(__file__).resolve().parents[1] / "run.py"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One sweep: rows of a table that lack a seed."""
+
+    table: str
+    rows: tuple[str, ...]
+    seed: int
+
+
+class Records:
+    """What has been run at one scale and variant, of some of the tables."""
+
+    def __init__(self, runs: Sequence[Run], tables: Sequence[str], scale: str, variant: str) -> None:
+        self.runs = [run for run in runs if (run.scale, run.variant) == (scale, variant)]
+        self.tables, self.scale, self.variant = tables, scale, variant
+        self.groups = {table: gather(self.runs, table, scale, variant) for table in tables}
+        self.trained = once(self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """The time that all of it took."""
+        return sum(run.seconds or 0 for run in self.trained)
+
+    def lacking(self, table: str, rows: Sequence[str], seed: int) -> tuple[str, ...]:
+        """The rows that are not finished with a seed."""
+        groups = self.groups[table]
+        return tuple(row for row in rows if row not in groups or seed not in {run.seed for run in groups[row].finished})
+
+    def estimate(self, step: Step) -> float:
+        """How long a step takes, in seconds, by the same rows' other seeds, else by the mean of all runs."""
+        mean = self.seconds / len(self.trained) if self.trained else 0.0
+        return sum(time_of(self.groups[step.table].get(row)) or mean for row in step.rows)
+
+
+def read(output: Path, tables: Sequence[str], scale: str, given: str) -> Records:
+    """The records below `output` with these overrides; images of one's own are named in a run's variant beside them."""
+    runs = [run for run in collect(output).runs if run.scale == scale]
+    alike = [run for run in runs if IMAGES.sub("", run.variant).strip(",") == given]
+    newest = max(alike, key=lambda run: run.started, default=None)
+    return Records(runs, tables, scale, newest.variant if newest else given)
+
+
+def time_of(group: Group | None) -> float | None:
+    """How long a row takes, in seconds."""
+    times = [run.seconds for run in group.finished if run.seconds] if group else []
+    return sum(times) / len(times) if times else None
+
+
+def steps(records: Records) -> Iterator[Step]:
+    """All that is still to be trained, as far as it is known yet, the next step first."""
+    several, single = ([name for name in names if name in records.tables] for names in (SEVERAL, SINGLE))
+    for seed, tables in ((0, several), (1, several), (0, single), (2, several)):
+        for table in tables:
+            yield Step(table, records.lacking(table, [row.name for row in TABLES[table].rows], seed), seed)
+    yield from further(records)
+
+
+def further(records: Records) -> Iterator[Step]:
+    """The seeds of the next look at each open statement that can be decided, the one first that takes least time."""
+    choices = []
+    for one in judge(records.runs, records.scale, records.variant):
+        table, needed = one.statement.table, one.needed
+        hopeless = any(finding.verdict == "open" and not finding.needed for finding in one.findings)
+        if one.verdict != OPEN or table not in records.tables or hopeless or max(needed.values()) > LOOKS[-1]:
+            continue
+        left = [Step(table, records.lacking(table, [row], seed), seed) for row in needed for seed in range(needed[row])]
+        now = min(finding.seeds for finding in one.findings if finding.verdict == "open")
+        target = next(look for look in LOOKS if look > now)
+        choices.append((sum(map(records.estimate, left)), table, tuple(needed), target))
+    for _, table, rows, target in sorted(choices):
+        for seed in range(target):
+            yield Step(table, records.lacking(table, rows, seed), seed)
+
+
+def next_step(records: Records, seconds: float, given_up: set[tuple[str, str, int]]) -> Step | None:
+    """The next step without what failed before; None if nothing is left that the time allows."""
+    for step in steps(records):
+        rows = tuple(row for row in step.rows if (step.table, row, step.seed) not in given_up)
+        step = Step(step.table, rows, step.seed)
+        if rows:
+            return step if records.seconds + records.estimate(step) <= seconds else None
+    return None
+
+
+def tables_of(scale: str) -> list[str]:
+    """The tables that a scale has images for: boxes at coco, classes elsewhere, both at demo."""
+    return [name for name in TABLES if scale == "demo" or (name == "table2") == (scale == "coco")]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m sasa.protocol", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add(
+        "words", nargs="*", metavar="TABLE or OVERRIDE", help="only these tables; and for run.py, such as data.root=..."
+    )
+    add("--scale", default="demo", help="default: demo")
+    add("--hours", type=float, default=10.0, help="of training in all, by the records, earlier ones too (default: 10)")
+    options = parser.parse_intermixed_args(arguments)
+    console = Console(highlight=False)
+    try:
+        return follow(options.words, options.scale, 3600 * options.hours, console)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def follow(words: Sequence[str], scale: str, seconds: float, console: Console) -> int:
+    """Train step after step; returns the exit status: that of a sweep which was stopped or refused, else 0."""
+    overrides = [word for word in words if "=" in word]
+    tables = [find_table(word).name for word in words if "=" not in word] or tables_of(scale)
+    output = Path(next((word.partition("=")[2] for word in overrides if word.startswith("output=")), "outputs"))
+    given = ",".join(sorted(word for word in overrides if not is_machine(word.partition("=")[0])))
+    given_up: set[tuple[str, str, int]] = set()
+    while step := next_step(records := read(output, tables, scale, given), seconds, given_up):
+        expected = records.estimate(step)
+        console.print(
+            f"\n[bold]{step.table}, seed {step.seed}: {', '.join(step.rows)}[/], "
+            f"{f'about {duration(expected)}' if expected else 'nobody knows how long'}; "
+            f"{records.seconds / 3600:.2f} h of {seconds / 3600:g} h are used"
+        )
+        sweep = ["-m", f"{step.table}={','.join(step.rows)}", f"seed={step.seed}", f"scale={scale}", *overrides]
+        code = subprocess.run([sys.executable, str(RUN), *sweep], check=False).returncode
+        if code not in (0, 1):
+            return code
+        left = read(output, tables, scale, given).lacking(step.table, step.rows, step.seed)
+        given_up |= {(step.table, row, step.seed) for row in left}
+    runs = collect_with_shipped(output).runs
+    print_verdicts(runs, scale, records.variant, console)
+    console.print(f"\n{records.seconds / 3600:.2f} h of training. {agreement(runs, scale, records.variant)}".rstrip())
+    return 1 if given_up else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Whether one's own runs agree with those that came with the project, row by row."""
+
+from collections.abc import Iterable
+
+from sasa.records.collect import shipped_variant
+from sasa.records.result import Run
+from sasa.report.groups import gather
+from sasa.report.intervals import CONFIDENCE, contrast
+from sasa.report.paper import TABLES, Table
+
+
+def agreement(runs: Iterable[Run], scale: str, variant: str = "") -> str:
+    """In words: in how many rows both have the same result, by an interval that holds over all rows; empty without any."""
+    runs = list(runs)
+    pairs = {
+        (table.name, row): pair for table in TABLES.values() for row, pair in both(table, runs, scale, variant).items()
+    }
+    if not pairs:
+        return ""
+    confidence = 1 - (1 - CONFIDENCE) / len(pairs)
+    apart = []
+    for (table, row), pair in pairs.items():
+        difference = contrast([(1.0, pair[0]), (-1.0, pair[1])])
+        low, high = difference.interval(confidence) or (difference.value, difference.value)
+        if low > 0 or high < 0:
+            apart.append(f"{table}={row} {difference.value:+.2f}")
+    text = f"{len(pairs) - len(apart)} of {len(pairs)} rows agree with the shipped results"
+    return text + (f"; ours differ in {', '.join(apart)}" if apart else "")
+
+
+def both(table: Table, runs: list[Run], scale: str, variant: str) -> dict[str, tuple[list[float], list[float]]]:
+    """The results over seeds, ours and the shipped ones, of each row where both have two seeds and were trained alike."""
+    ours, theirs = (gather(runs, table.name, scale, variant) for variant in (variant, shipped_variant(variant)))
+    pairs = {}
+    for row in ours.keys() & theirs.keys():
+        values = tuple(groups[row].values(table.split, table.measures[0]) for groups in (ours, theirs))
+        if min(map(len, values)) > 1 and ours[row].conditions == theirs[row].conditions:
+            pairs[row] = (values[0], values[1])
+    return pairs

@@ -1,0 +1,145 @@
+"""From records to decisions: the document of results, the order in which rows are trained, agreement with what was shipped."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY, Ended, environment
+from records import add_run, add_table
+
+from sasa.protocol import LOOKS, SEVERAL, SINGLE, Records, Step, next_step, tables_of
+from sasa.records.collect import collect
+from sasa.report.agreement import agreement
+from sasa.report.paper import TABLES
+from sasa.report.results import document
+
+SCALE = "cifar10"
+
+
+def run(module: str, *words: object, cwd: Path) -> Ended:
+    """`python -m` to its end."""
+    command = [sys.executable, "-m", module, *map(str, words)]
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def records(output: Path, tables: list[str] | None = None) -> Records:
+    return Records(collect(output).runs, tables or tables_of(SCALE), SCALE, "")
+
+
+def test_the_document_holds_every_table_with_its_verdicts(tmp_path: Path) -> None:
+    for table in ("table1", "table3", "table5", "table6"):
+        add_table(tmp_path / "outputs", table, scale=SCALE, seeds=3, noise=0.1, device="a device", commit="abc+")
+    for seed, top1 in enumerate((60.0, 60.1, 60.2)):
+        add_run(tmp_path / "outputs", "table6", "position", scale=SCALE, seed=seed, top1=top1, device="a device")
+    done = run("sasa.report", "results", "--to", "docs/results.md", cwd=tmp_path)
+    assert done.code == 0, done.text
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "- 66 runs, 0.8 hours of training in all" in text  # 22 rows, three seeds of 41.2 s
+    assert "- device: a device" in text
+    before, _, after = text.partition("## Otherwise than in the paper")
+    assert before.count("**reproduced**") == 4
+    assert after.startswith("\n\n- q·r alone loses little to q·k + q·r: ")
+    assert "| relative | 80.2 | " in text
+    assert "| +2.6 | +" in text
+    assert "Table 4 of" not in text
+    assert "## Table 4" not in text
+    assert "confirmed: ResNet-50: full attention loses little" in text
+    assert "no finished run of k7" in text
+
+
+def test_the_document_asks_for_a_scale_where_there_are_several(tmp_path: Path) -> None:
+    assert "there is no finished run in outputs yet" in run("sasa.report", "results", cwd=tmp_path).err
+    for scale in (SCALE, "demo"):
+        add_run(tmp_path / "outputs", "table6", "position", scale=scale)
+    assert (
+        "one of: --scale cifar10 --variant '', --scale demo --variant ''"
+        in run("sasa.report", "results", cwd=tmp_path).err
+    )
+    assert "Did you mean cifar10" in run("sasa.report", "results", "--scale", "cifar", cwd=tmp_path).err
+    assert "# Results at scale demo" in document(collect(tmp_path / "outputs").runs, "demo", "", "x")
+
+
+def train(output: Path, step: Step, noise: float) -> None:
+    """What a sweep leaves, without the training."""
+    for row in TABLES[step.table].rows:
+        if row.name in step.rows:
+            chance = random.Random(f"{row.name} {step.seed}").gauss(0, noise)
+            add_run(output, step.table, row.name, scale=SCALE, seed=step.seed, top1=(row.top1 or 75) + chance)
+
+
+def test_two_seeds_of_all_come_first_then_one_of_the_rest_then_a_third(tmp_path: Path) -> None:
+    tables, order = ["table5", "table6", "figure5"], []
+    while (step := next_step(records(tmp_path, tables), 1e9, set())) and len(order) < 6:
+        order.append((step.table, step.seed))
+        train(tmp_path, step, 0.01)
+    assert order == [("table5", 0), ("table6", 0), ("table5", 1), ("table6", 1), ("figure5", 0), ("table5", 2)]
+    assert {*SEVERAL, *SINGLE} == set(TABLES)
+    assert (tables_of("coco"), "table2" in tables_of("demo"), "table2" in tables_of(SCALE)) == (["table2"], True, False)
+
+
+def test_seeds_are_added_where_they_decide_and_nowhere_else(tmp_path: Path) -> None:
+    """Table 6 is decided by three seeds; Table 7 is open and cheap; nobody looks at Table 5 before it."""
+    for table in ("table5", "table6"):
+        add_table(tmp_path, table, scale=SCALE, seeds=3, noise=0.01)
+    for seed, deviation in enumerate((-0.5, 0.0, 0.5)):
+        for row, level in (("attention", 60), ("attention_conv_values", 60), ("attention_spatial_values", 61)):
+            add_run(tmp_path, "table7", row, scale=SCALE, seed=seed, top1=level + deviation)
+    step = next_step(records(tmp_path, ["table5", "table6", "table7"]), 1e9, set())
+    assert step is not None
+    assert (step.table, step.seed) == ("table7", 3)
+    assert set(step.rows) == {row.name for row in TABLES["table7"].rows}
+    assert LOOKS[LOOKS.index(3) + 1] == 5
+    spent = records(tmp_path, ["table5", "table6", "table7"])
+    assert next_step(spent, spent.seconds + spent.estimate(step) - 1, set()) is None
+    assert spent.estimate(step) == pytest.approx(3 * 41.2)
+    failed = {("table7", row, seed) for row in step.rows for seed in (3, 4)}
+    assert next_step(spent, 1e9, failed) is None
+
+
+def test_a_row_that_several_tables_share_is_asked_for_once(tmp_path: Path) -> None:
+    shared = [["table3", "attention"], ["table5", "relative"]]
+    add_run(tmp_path, "table3", "attention", scale=SCALE, rows=shared)
+    assert next_step(records(tmp_path, ["table5"]), 1e9, set()) == Step("table5", ("none", "absolute"), 0)
+
+
+def test_agreement_with_what_was_shipped(tmp_path: Path) -> None:
+    add_table(tmp_path, "table6", scale=SCALE, seeds=3, noise=0.1)
+    assert agreement(collect(tmp_path).runs, SCALE) == ""
+    add_table(tmp_path / "theirs", "table6", scale=SCALE, seeds=3, noise=0.1, variant="shipped")
+    assert agreement(collect(tmp_path).runs, SCALE) == "2 of 2 rows agree with the shipped results"
+    for seed in range(3):
+        add_run(tmp_path, "table6", "position", scale=SCALE, seed=seed, top1=40 + seed / 10)
+    assert agreement(collect(tmp_path).runs, SCALE).startswith(
+        "1 of 2 rows agree with the shipped results; ours differ in table6=position -"
+    )
+
+
+@pytest.mark.slow
+def test_the_protocol_trains_until_its_time_is_up_and_goes_on_from_there(tmp_path: Path) -> None:
+    words = ("table6", "--scale", "demo", *TINY, f"output={tmp_path}")
+    first = run("sasa.protocol", *words, "--hours", 1e-9, cwd=tmp_path)
+    assert first.code == 0, first.text
+    assert "table6, seed 0: position, content_position, nobody knows how long" in first.out
+    assert "table6, seed 1" not in first.out
+    assert "not decidable yet" in first.out or "the pipeline works" in first.out
+    again = run("sasa.protocol", *words, "--hours", 1e-9, cwd=tmp_path)
+    assert "seed 0:" not in again.out
+    assert "h of training" in again.out
+
+
+def test_the_protocol_refuses_what_run_py_refuses(tmp_path: Path) -> None:
+    assert "unknown table 'table66'. Did you mean table6" in run("sasa.protocol", "table66", cwd=tmp_path).err
+    done = run("sasa.protocol", "table6", "--scale", "cifra10", f"output={tmp_path}", cwd=tmp_path)
+    assert done.code == 2
+    assert "cifar10" in done.text
