@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from sasa.records.folder import Busy, Record, unwritable
 from sasa.report.tables.terminal import print_line, print_table
 from sasa.train.interrupt import listen
 
-PROGRAM = "python run.py"
+PROGRAM = "sasa" if Path(sys.argv[0]).stem == "sasa" else "python run.py"  # a wheel's command, or the repository's
 STOP = "stop"  # a file in the sweep's folder: its rows save their state and end
 POLL_SECONDS = 0.2
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "emoji": False}  # what runs print may be of any length
