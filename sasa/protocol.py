@@ -30,7 +30,7 @@ SEVERAL = ("table3", "table4", "table5", "table6", "table7", "table1")  # with t
 SINGLE = ("figure5", "table2")
 LOOKS = (2, 3, 5, 8, 12)  # seeds after which statements are judged: few looks, since each may err (verdicts.METHOD)
 IMAGES = re.compile(r"(^|,)images=[0-9a-f]{8}(?=,|$)")
-RUN = Path(__file__).resolve().parents[1] / "run.py"
+RUN = "import sys; from sasa.command import main; sys.exit(main())"  # run.py, also where sasa came as a wheel
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def follow(words: Sequence[str], scale: str, seconds: float, console: Console) -
             f"{records.seconds / 3600:.2f} h of {seconds / 3600:g} h are used"
         )
         sweep = ["-m", f"{step.table}={','.join(step.rows)}", f"seed={step.seed}", f"scale={scale}", *overrides]
-        code = subprocess.run([sys.executable, str(RUN), *sweep], check=False).returncode
+        code = subprocess.run([sys.executable, "-c", RUN, *sweep], check=False).returncode
         if code not in (0, 1):
             return code
         left = read(output, tables, scale, given).lacking(step.table, step.rows, step.seed)

@@ -12,6 +12,7 @@ import pytest
 from records import add_run, add_table
 from scipy.special import stdtrit
 
+from sasa.protocol import LOOKS
 from sasa.records.collect import collect
 from sasa.report.intervals import contrast, quantile, seeds_for
 from sasa.report.paper import TABLES, find_table
@@ -76,14 +77,14 @@ def test_intervals_hold_for_several_rows() -> None:
 
 
 def test_looking_again_and_again_errs_as_often_as_is_told() -> None:
-    """After 2, 3, 5 and 8 seeds, until the interval lies on one given side: 6 to 7 % of the time where it is 2.5 at once."""
+    """After 2, 3, 5, 8 and 12 seeds, until the interval lies on one given side: 7 to 9 % of the time, not 2.5 as at once."""
     chance, decided, once, times = np.random.default_rng(0), 0, 0, 4000
     for _ in range(times):
-        one, two = chance.normal(0, 1, 8).tolist(), chance.normal(0, 2, 8).tolist()
-        lows = [(contrast([(1.0, one[:n]), (-1.0, two[:n])]).interval() or (0.0,))[0] for n in (2, 3, 5, 8)]
+        one, two = chance.normal(0, 1, 12).tolist(), chance.normal(0, 2, 12).tolist()
+        lows = [(contrast([(1.0, one[:n]), (-1.0, two[:n])]).interval() or (0.0,))[0] for n in LOOKS]
         decided += any(low > 0 for low in lows)
         once += lows[-1] > 0
-    assert 0.05 < decided / times < 0.08
+    assert 0.065 < decided / times < 0.09
     assert 0.017 < once / times < 0.033
 
 
@@ -213,7 +214,7 @@ def test_the_paper_s_own_differences_reproduce_every_statement(tmp_path: Path) -
         assert {row for claim in one.findings for row in claim.claim.rows} <= {
             row.name for row in TABLES[one.statement.table].rows
         }
-    assert {one.table for one in STATEMENTS} == set(TABLES)
+    assert {one.table for one in STATEMENTS} == {*(f"table{number}" for number in range(1, 8)), "figure5"}
 
 
 def test_weights_of_a_claim_sum_to_nothing() -> None:

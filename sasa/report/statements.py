@@ -61,8 +61,8 @@ EARLY, LATE = ("conv1", "conv12", "conv123"), ("attention1", "attention12", "att
 STATEMENTS = (
     Statement(
         "cheaper",
-        "Attention matches convolution at every depth with fewer parameters, and but for ResNet-26 with full attention "
-        "with fewer FLOPs.",
+        "At every depth attention matches convolution with fewer parameters and fewer FLOPs (full attention in ResNet-26: "
+        "as many).",
         "table1",
         (
             *(

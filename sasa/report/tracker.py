@@ -14,7 +14,7 @@ from sasa.report.groups import settings
 from sasa.report.own import add_tables
 from sasa.report.paper import MEASURES, TABLES, find_table
 from sasa.report.tables.compare import compare
-from sasa.report.tables.text import escape_markdown, markdown
+from sasa.report.tables.text import escape_markdown, gains, markdown
 from sasa.report.verdicts import Verdict, claim_text, judge
 
 COLUMNS = ("row", "status", "flops_published", "flops", "params_published", "params", "seeds")
@@ -39,8 +39,12 @@ def send_table(record: Record, tracker: Tracker) -> None:
     for line in compare(table, collect(record.output).runs, run.scale, run.variant).lines:
         scores = [line.score(measure) for measure in table.measures]
         numbers = [number for score in scores for number in (score.published, score.mean)]
-        rows.append([*(getattr(line, name) for name in COLUMNS), *numbers])
-    columns = [*COLUMNS, *(name for measure in table.measures for name in (f"{measure}_published", measure))]
+        rows.append([*(getattr(line, name) for name in COLUMNS), *numbers, *gains(line.effect).values()])
+    columns = [
+        *COLUMNS,
+        *(name for measure in table.measures for name in (f"{measure}_published", measure)),
+        *gains(None),
+    ]
     tracker.table(run.table, columns, rows)
     first = table.measures[0]
     points = [row for row in rows if row[columns.index(first)] is not None]

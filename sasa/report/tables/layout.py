@@ -48,7 +48,8 @@ def blocks(
     if top1:
         headers = ("paper", "ours", "diff") if comparison.at_paper_scale else ("paper", "ours")
         shown.append(block(lines, "top-1 (%)", headers, lambda line: top1_cells(line)[: len(headers)]))
-        shown.append(block(lines, f"gain over {table.over}", ("paper", "ours", "95 %"), effect_cells))
+        if table.reference:
+            shown.append(block(lines, f"gain over {table.over}", ("paper", "ours", "95 %"), effect_cells))
     if own_costs:
         shown.append(block(lines, "network as run", ("FLOPs", "params"), own_cost_cells))
     return shown

@@ -92,7 +92,7 @@ def fitting(comparison: Comparison, console: Console, own_costs: bool, top1: boo
         if console.measure(frame, options=unlimited).maximum <= console.width:
             return frame
     labels, *others = blocks(comparison, top1=top1)
-    return framed([labels, others[-2 if top1 else -1]], gap=1)
+    return framed([labels, others[-2 if top1 and comparison.table.reference else -1]], gap=1)
 
 
 def framed(layout: list[Block], gap: int) -> RichTable:
