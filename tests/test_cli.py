@@ -88,8 +88,9 @@ def test_the_scale_of_coco_asks_for_its_folder(tmp_path: Path) -> None:
 
 
 def test_help_and_composition_do_not_import_torch(tmp_path: Path) -> None:
-    ended = call("--help", options=["-X", "importtime"])
+    ended = call("--help", options=["-X", "importtime"], COLUMNS="80")
     assert ended.code == 0
+    assert max(map(len, ended.out.splitlines())) <= 80
     assert "python run.py table3=conv1" in ended.out
     assert "table3: attention, attention1" in ended.out
     imported = {line.split("|")[-1].strip() for line in ended.err.splitlines()}

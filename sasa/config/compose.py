@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
@@ -50,7 +52,8 @@ class Experiments(SearchPathPlugin):
 
 
 def register() -> None:
-    """Make experiments/, a folder of one's own, and the schema known to Hydra."""
+    """Make experiments/, a folder of one's own, the schema, and what --help says of them known to Hydra."""
+    OmegaConf.register_new_resolver("groups", listed, replace=True)
     Plugins.instance().register(Experiments)
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(name="own_tables", node={"defaults": [{table: None} for table in own_tables()]})
@@ -137,6 +140,13 @@ def job() -> tuple[Path, int, Mapping[str, Any]]:
 def options(group: str) -> list[str]:
     """The choices of a config group, which for a table are its rows."""
     return sorted(files(group))
+
+
+def listed() -> str:
+    """Each config group with its options, in lines that the terminal holds."""
+    width = shutil.get_terminal_size().columns
+    lines = (f"{group}: {', '.join(options(group))}" for group in groups())
+    return "\n".join(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def checked(cfg: Any) -> Config:
