@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import socket
 import statistics
 import string
@@ -22,8 +24,9 @@ from rich.console import Console
 from sasa.errors import InputError
 from sasa.records.collect import collect
 from sasa.report.groups import gather, settings
-from sasa.report.paper import TABLES, find_table, published
+from sasa.report.paper import BOXES, TABLES, find_table, published
 from sasa.report.tables.compare import Comparison, compare
+from sasa.report.tables.remarks import remarks
 from sasa.report.tables.terminal import costs_table, print_comparison, print_table
 from sasa.report.tables.text import comma_separated, escape_latex, escape_markdown, latex, markdown, structured
 
@@ -193,6 +196,21 @@ def test_one_seed_failed_beside_finished_ones(tmp_path: Path) -> None:
         put(tmp_path, f"table4/k3/seed={seed}", seed=seed, status="failed", accuracy={}, reason="boom")
     line = comparison(tmp_path, "table4").lines[0]
     assert (line.status, line.seeds, line.notes) == ("finished", 2, ("k3, seeds 2 3: failed: boom",))
+
+
+def test_outputs_of_two_machines_are_put_together_by_copying(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    put(here, "table4/k3/scale=demo,seed=0", row="k3", accuracy={"test": {"top1": 60.0}})
+    put(there, "table4/k3/scale=demo,seed=0", row="k3", accuracy={"test": {"top1": 10.0}}, host="gpu7")
+    put(there, "table4/k3/scale=demo,seed=1", row="k3", seed=1, accuracy={"test": {"top1": 62.0}}, host="gpu7")
+    put(there, "table4/k5/scale=demo,seed=0", row="k5", status="running", accuracy={}, host="gpu7")
+    for path in [path for path in there.glob("**/*.json") if not (here / path.relative_to(there)).exists()]:
+        (here / path.relative_to(there)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, here / path.relative_to(there))
+    first, second, *_ = comparison(here, "table4").lines
+    assert (first.score().mean, first.seeds) == (61.0, 2)
+    assert second.status == "interrupted"
+    assert "not heard of since 2026-01-01T00:00:00, on gpu7" in second.notes[0]
 
 
 def test_rows_that_differ_say_so(tmp_path: Path) -> None:
@@ -387,13 +405,41 @@ def test_formats_parse_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
-def test_no_line_is_wider_than_the_terminal(tmp_path: Path, width: int) -> None:
+def test_no_line_is_wider_than_the_terminal_and_nothing_is_dropped(tmp_path: Path, width: int) -> None:
     for seed in range(3):
         put(tmp_path, f"table3/conv/seed={seed}", seed=seed, accuracy={"validation": {"top1": 70.0 + seed}})
     text = printed(comparison(tmp_path, "table3"), width)
     assert max(map(len, text.splitlines())) <= width
-    assert "71.0 ± 1.0 (3)" in text
+    for part in ("71.0 ± 1.0 (3)", "FLOPs (G)", "parameters (M)", "1,2,3,4"):
+        assert part in text
     assert ("network as run" in text) == (width == 160)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_detection_with_seeds_keeps_the_names_of_its_rows(tmp_path: Path, width: int) -> None:
+    for seed in range(2):
+        accuracy = {"test": {name: 30.0 + index + seed for index, name in enumerate(BOXES)}}
+        put(tmp_path, f"table2/attention_full/seed={seed}", seed=seed, accuracy=accuracy)
+    text = printed(comparison(tmp_path, "table2"), width)
+    assert max(map(len, text.splitlines())) <= width
+    for part in ("convolution conv stem + attention", "ours (2)", "params (M)", "APl"):
+        assert part in " ".join(text.split())
+    assert re.search(r"│ +± +│ .*" + " ".join(["0.7"] * 6), re.sub(" +", " ", text))
+
+
+def test_what_stands_below_a_table(tmp_path: Path) -> None:
+    for row, top1 in (("k3", 50.0), ("k5", 51.0)):
+        folder = put(
+            tmp_path, f"table4/{row}", accuracy={"test": {"top1": top1}}, paper_costs={"flops": 6.6e9, "params": 1}
+        )
+        (folder / "config.json").write_text(json.dumps({"config": {"data": {"size": 64}}}))
+    put(tmp_path, "table4/k5", accuracy={"test": {"top1": 51.0}}, paper_costs={"flops": 6.8e9, "params": 1})
+    maps, gains = remarks(comparison(tmp_path, "table4"))
+    assert maps.startswith("The maps of 16, 8, 4 and 2 pixels cannot tell k = 7 from 11")
+    assert "k3 to k5 +5.0 (paper +4.0), k5 to k7 - (paper +1.0)" in gains
+    (gains,) = remarks(comparison(tmp_path / "none", "table4"))
+    assert "k9 to k11 - (paper -0.3)" in gains
+    assert "prints none of its numbers" in printed(comparison(tmp_path, "figure5"))
 
 
 def test_print_table(tmp_path: Path) -> None:

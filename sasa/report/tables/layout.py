@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sasa.report.names import clean
 from sasa.report.paper import MEASURES
-from sasa.report.tables.compare import Comparison, Line, Score
+from sasa.report.tables.compare import Comparison, Line
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def blocks(
 ) -> list[Block]:
     """The blocks of a comparison: labels, FLOPs, parameters, and, where asked for, results, effects and the runs' own costs.
 
-    A table with several results has the paper's numbers above ours, not beside them.
+    A table with several results has the paper's numbers above ours, not beside them, and the spread over seeds below.
     """
     table, lines = comparison.table, comparison.lines
     if top1 and len(table.measures) > 1:
@@ -76,66 +76,64 @@ def counted(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-def accuracy(line: Line, measure: str = "top1") -> Cell:
+def accuracy(line: Line, measure: str = "top1", spread: bool = True) -> Cell:
     """77.4, or 77.4 ± 0.3 (3) over seeds, or what became of a run that has none."""
     score = line.score(measure)
     if score.mean is None:
         if line.status == "finished":
             return Cell(f"no {MEASURES[measure]}", "failed")
         return Cell(f"{line.status} {line.progress}".rstrip(), line.status)
-    return Cell(f"{score.mean:.1f}{over_seeds(score, line.seeds)}", "best" if line.best else "")
-
-
-def over_seeds(score: Score, seeds: int) -> str:
-    return "" if score.deviation is None else f" ± {score.deviation:.1f} ({seeds})"
+    over_seeds = f" ± {score.deviation:.1f} ({line.seeds})" if spread and score.deviation is not None else ""
+    return Cell(f"{score.mean:.1f}{over_seeds}", "best" if line.best else "")
 
 
 def stacked(comparison: Comparison, own_costs: bool) -> list[Block]:
-    """Two rows a line, the paper's and ours."""
+    """Two rows a line, the paper's and ours, or three, where any has a spread over seeds."""
     table, lines = comparison.table, comparison.lines
-    labels = [
-        row
-        for line in lines
-        for row in ((*label_cells(line), Cell("paper", "published")), (*(Cell("") for _ in line.cells), Cell("ours")))
-    ]
-    costs = [
-        row
-        for line in lines
-        for row in (
-            (Cell(fixed(line.flops_published, 0), "published"), Cell(fixed(line.params_published, 1), "published")),
-            (
-                cost_cells(None, line.flops, line.flops_difference, table.flops_tolerance, 1)[1],
-                cost_cells(None, line.params, line.params_difference, table.params_tolerance, 1)[1],
-            ),
-        )
-    ]
-    results = [
-        row
-        for line in lines
-        for row in (
-            tuple(Cell(fixed(line.score(measure).published, 1), "published") for measure in table.measures),
-            (accuracy(line, table.measures[0]), *(further(line, measure) for measure in table.measures[1:])),
-        )
-    ]
-    effects = [row for line in lines for paper, *own in [effect_cells(line)] for row in ((paper, Cell("")), tuple(own))]
+    spread = any(line.score(measure).deviation is not None for line in lines for measure in table.measures)
+
+    def rows(*cells: Callable[[Line], tuple[Cell, ...]]) -> tuple[tuple[Cell, ...], ...]:
+        """Those of each line: what each function makes of it, and an empty one for the spread where it makes none."""
+        shown = [*cells, *[lambda line: tuple(Cell("") for _ in cells[0](line))] * (2 + spread - len(cells))]
+        return tuple(make(line) for line in lines for make in shown[: 2 + spread])
+
+    labels = rows(
+        lambda line: (*label_cells(line), Cell("paper", "published")),
+        lambda line: (*(Cell("") for _ in line.cells), Cell("ours" + (f" ({line.seeds})" if line.seeds > 1 else ""))),
+        lambda line: (*(Cell("") for _ in line.cells), Cell("±" if line.seeds > 1 else "", "published")),
+    )
+    costs = rows(
+        lambda line: (
+            Cell(fixed(line.flops_published, 0), "published"),
+            Cell(fixed(line.params_published, 1), "published"),
+        ),
+        lambda line: (
+            cost_cells(None, line.flops, line.flops_difference, table.flops_tolerance, 1)[1],
+            cost_cells(None, line.params, line.params_difference, table.params_tolerance, 1)[1],
+        ),
+    )
+    first, *others = table.measures
+    results = rows(
+        lambda line: tuple(Cell(fixed(line.score(name).published, 1), "published") for name in table.measures),
+        lambda line: (accuracy(line, first, spread=False), *(further(line, name) for name in others)),
+        lambda line: tuple(Cell(fixed(line.score(name).deviation, 1), "published") for name in table.measures),
+    )
+    effects = rows(lambda line: (effect_cells(line)[0], Cell("")), lambda line: effect_cells(line)[1:])
     shown = [
-        Block(table.heading, (*table.columns, ""), tuple(labels), labels=True),
-        Block("costs", ("FLOPs (G)", "params (M)"), tuple(costs)),
-        Block("results (%)", tuple(MEASURES[measure] for measure in table.measures), tuple(results)),
-        Block(f"{MEASURES[table.measures[0]]} over {table.over}", ("gain", "95 %"), tuple(effects)),
+        Block(table.heading, (*table.columns, "from"), labels, labels=True),
+        Block("costs", ("FLOPs (G)", "params (M)"), costs),
+        Block("results (%)", tuple(MEASURES[name] for name in table.measures), results),
+        Block(f"{MEASURES[first]} over {table.over}", ("gain", "95 %"), effects),
     ]
     if own_costs:
-        own = tuple(row for line in lines for row in ((Cell(""), Cell("")), own_cost_cells(line)))
-        shown.append(Block("network as run", ("FLOPs", "params"), own))
+        shown.append(Block("network as run", ("FLOPs", "params"), rows(lambda _: (Cell(""), Cell("")), own_cost_cells)))
     return shown
 
 
 def further(line: Line, measure: str) -> Cell:
     """A result after the first; a finished run without it, such as the AP of a size that does not occur, has a dash."""
-    score = line.score(measure)
-    if score.mean is None:
-        return Cell("-" if line.status == "finished" else "")
-    return Cell(f"{score.mean:.1f}{over_seeds(score, line.seeds)}")
+    mean = line.score(measure).mean
+    return Cell("-" if mean is None and line.status == "finished" else fixed(mean, 1))
 
 
 def block(

@@ -1,6 +1,7 @@
 """On a terminal: a comparison, the costs of all rows, and the end of one run."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich import box
@@ -17,6 +18,7 @@ from sasa.report.names import clean, shorten
 from sasa.report.paper import MEASURES, TABLES, Row, Table, find_table
 from sasa.report.tables.compare import Comparison, compare, cost_line
 from sasa.report.tables.layout import Block, Cell, blocks
+from sasa.report.tables.remarks import remarks
 
 STYLES = {
     "": "",
@@ -57,9 +59,10 @@ def print_comparison(
     """
     console.print()
     console.print(Text(clean(comparison.table.title), "bold"))
-    console.print(fitting(comparison, console, own_costs, top1))
-    if comparison.table.note:
-        console.print(Text(comparison.table.note, "dim"))
+    for frame in fitting(comparison, console, own_costs, top1):
+        console.print(frame)
+    for remark in remarks(comparison):
+        console.print(Text(remark, "dim"))
     if not top1:
         return
     console.print(Text(comparison.caption, "dim"))
@@ -82,17 +85,33 @@ def print_warnings(warnings: Iterable[str], console: Console, most: int = 5) -> 
         console.print(Text(f"warning: and {len(warnings) - most} more", "yellow"))
 
 
-def fitting(comparison: Comparison, console: Console, own_costs: bool, top1: bool) -> RichTable:
-    """The first layout that the console holds, from roomy to narrow; labels and one block if it holds none."""
+def fitting(comparison: Comparison, console: Console, own_costs: bool, top1: bool) -> list[RichTable]:
+    """The first layout that the console holds, from roomy to narrow; else its blocks in tables below each other."""
+
+    def holds(frame: RichTable) -> bool:
+        return console.measure(frame, options=console.options.update(width=1000)).maximum <= console.width
+
     layouts = [(True, own_costs or bool(comparison.runs), 2)]
     layouts += [(differences, own_costs, gap) for differences in (True, False) for gap in (2, 1)]
-    unlimited = console.options.update(width=1000)
     for differences, own, gap in layouts:
         frame = framed(blocks(comparison, top1=top1, cost_differences=differences, own_costs=own), gap)
-        if console.measure(frame, options=unlimited).maximum <= console.width:
-            return frame
-    labels, *others = blocks(comparison, top1=top1)
-    return framed([labels, others[-2 if top1 and comparison.table.reference else -1]], gap=1)
+        if holds(frame):
+            return [frame]
+    labels, *others = blocks(comparison, top1=top1, own_costs=own_costs)
+    parts: list[list[Block]] = []
+    for block in others:
+        if parts and holds(framed([*parts[-1], block], gap=1)):
+            parts[-1].append(block)
+        else:
+            parts.append([labels, block])
+    return [framed(told(part), gap=1) for part in parts]
+
+
+def told(part: list[Block]) -> list[Block]:
+    """Blocks without the rows that have nothing in these, such as the spread of costs."""
+    rows = list(zip(*(block.rows for block in part), strict=True))
+    kept = [row for row in rows if row[0][0].text or any(cell.text for cells in row[1:] for cell in cells)]
+    return [replace(block, rows=rows) for block, rows in zip(part, zip(*kept, strict=True), strict=True)]
 
 
 def framed(layout: list[Block], gap: int) -> RichTable:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from sasa.report.names import clean
 from sasa.report.tables.compare import NOTHING, Comparison, Effect, Line, Score
 from sasa.report.tables.layout import Cell, blocks, fixed
+from sasa.report.tables.remarks import remarks
 
 CSV_NUMBERS = {
     "flops_published": 1,
@@ -50,7 +51,7 @@ def markdown_table(comparison: Comparison, own_costs: bool) -> str:
     below = [
         comparison.caption,
         *([comparison.legend] if comparison.runs else []),
-        *filter(None, [comparison.table.note]),
+        *remarks(comparison),
     ]
     notes = [f"- {escape_markdown(note)}" for line in comparison.lines for note in line.notes]
     title = f"### {escape_markdown(comparison.table.title)}"
@@ -86,7 +87,7 @@ def latex_table(comparison: Comparison, own_costs: bool) -> str:
     caption = escape_latex(
         f"{comparison.table.title}. {comparison.caption}"
         + f" {comparison.legend}" * bool(comparison.runs)
-        + f" {comparison.table.note}" * bool(comparison.table.note)
+        + "".join(f" {remark}" for remark in remarks(comparison))
     )
     return "\n".join(
         [
