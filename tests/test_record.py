@@ -1,20 +1,27 @@
 """Keys and folders of runs: what they depend on, and what not."""
 
 import json
+import math
 import os
+import re
 import socket
 import subprocess
+import time
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 import pytest
+from records import add_run
 
 from sasa.config import compose, tables
 from sasa.config.identity import Identity, axes_of, differences, folder_name, is_machine, key_of, rows_like
 from sasa.job import complete
+from sasa.records.collect import collect
 from sasa.records.contents import contents
-from sasa.records.files import alive, read_json, write_atomically
+from sasa.records.files import alive, now, read_json, write_atomically
 from sasa.records.folder import Busy, Record
+from sasa.report.pages.views import pace
 
 compose.register()
 
@@ -195,6 +202,40 @@ def own(root: Path, *overrides: str) -> str:
     """The key of a run on the images in a folder."""
     config = compose.compose_row(["data=folder", f"data.root={root}", *overrides])
     return key_of(config, contents(config).images)
+
+
+def test_a_running_run_says_that_it_lives_how_far_it_is_and_how_fast(tmp_path: Path) -> None:
+    record = Record(compose.compose_row([f"output={tmp_path}"]), identity())
+    record.prepare()
+    record.write_config()
+    record.write_result("running", started=before(60), epochs=2, steps_per_epoch=50, images={"train": 1600})
+    record._first, record._last_beat = (0, time.monotonic() - 20), -math.inf
+    record.add_metrics({"split": "train", "epoch": 1, "step": 40, "loss": 1.0})
+    (run,) = collect(tmp_path).runs
+    assert (run.status, run.step) == ("running", 40)
+    assert run.seconds_a_step == pytest.approx(0.5, rel=0.05)
+    assert run.seconds_left == pytest.approx(30, rel=0.05)
+    assert re.fullmatch(r"60 s so far, 6\d images/s, about (29|30) s left, heard of at [\d:]+", pace(run))
+    record.write_result("running", started=now())  # it goes on in another process, which has written nothing yet
+    (again,) = collect(tmp_path).runs
+    assert (again.status, again.step) == ("running", None)
+
+
+def test_a_run_of_another_host_that_is_silent_is_lost(tmp_path: Path) -> None:
+    folder = add_run(tmp_path, "table4", "k3", status="running", host="gpu7", started=before(7200))
+    (lost,) = collect(tmp_path).runs
+    assert (lost.status, lost.reason) == ("interrupted", f"not heard of since {lost.started}, on gpu7")
+    (folder / "heartbeat.json").write_text(json.dumps({"heard": before(600), "step": 9, "seconds_a_step": 1.0}))
+    (alive,) = collect(tmp_path).runs
+    assert (alive.status, alive.step) == ("running", 9)
+    add_run(tmp_path, "table4", "k3", status="running", started=before(7200))  # of this host: its process can be seen
+    (folder / "heartbeat.json").write_text("{")
+    assert collect(tmp_path).runs[0].status == "running"
+
+
+def before(seconds: float) -> str:
+    """The time so many seconds ago."""
+    return datetime.fromtimestamp(time.time() - seconds).astimezone().isoformat(timespec="seconds")
 
 
 def test_images_of_ones_own_are_told_by_what_they_are_and_not_by_where_they_lie(tmp_path: Path) -> None:

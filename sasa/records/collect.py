@@ -1,6 +1,7 @@
 """The runs of an output folder or an archive, from their config.json and result.json. What is broken becomes a warning."""
 
 import os
+import socket
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,8 +11,10 @@ from zipfile import BadZipFile
 from zipfile import Path as ZipPath
 from zlib import error as BrokenData
 
-from sasa.records.files import Place, alive, load_json
-from sasa.records.result import Run, parse
+from sasa.records.files import Place, alive, load_json, now, seconds_between
+from sasa.records.result import HEARD, Run, parse
+
+SILENCE = 1800  # seconds: reading many images, compiling and evaluating may take minutes each
 
 RECORD = ("config.json", "result.json")
 SHIPPED = "shipped"  # the variant of runs that came with the project, so that they never mix with one's own
@@ -94,6 +97,10 @@ def read_run(folder: Place, name: str, files: Names[str], warnings: list[str]) -
     config, result = (read(folder / file, warnings) if file in files else {} for file in RECORD)
     if not config and not result:
         return None
+    if result.get("status") == "running" and "heartbeat.json" in files:
+        beat = read(folder / "heartbeat.json", warnings)
+        if str(beat.get("heard") or "") > str(result.get("started")):  # else it is of an earlier process
+            result = result | {name: beat.get(name) for name in HEARD}
     try:
         run = parse(name, config | result)
     except ValueError as error:
@@ -101,9 +108,20 @@ def read_run(folder: Place, name: str, files: Names[str], warnings: list[str]) -
         return None
     if not result:
         return replace(run, status="interrupted", reason="it left no readable result.json")
-    if run.status == "running" and not alive(run.pid, run.host):
-        return replace(run, status="interrupted", reason="its process is gone")
-    return run
+    reason = lost(run)
+    return replace(run, status="interrupted", reason=reason) if reason else run
+
+
+def lost(run: Run) -> str | None:
+    """Why a run that is recorded as running is none: its process is gone, or is out of sight and has long been silent."""
+    if run.status != "running":
+        return None
+    if not alive(run.pid, run.host):
+        return "its process is gone"
+    last = max(run.started, run.heard)
+    if run.host == socket.gethostname() or (seconds_between(last, now()) or 0) < SILENCE:
+        return None
+    return f"not heard of since {last}, on {run.host}"
 
 
 def read(path: Place, warnings: list[str]) -> dict[str, Any]:

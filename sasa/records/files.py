@@ -62,3 +62,13 @@ def alive(pid: int | None, host: str | None) -> bool:
 def now() -> str:
     """The local time to the second, in ISO 8601."""
     return datetime.fromtimestamp(time.time()).astimezone().isoformat(timespec="seconds")
+
+
+def seconds_between(earlier: str, later: str) -> float | None:
+    """From one such time to another; None where either is none."""
+    try:
+        return (
+            datetime.fromisoformat(later).astimezone() - datetime.fromisoformat(earlier).astimezone()
+        ).total_seconds()
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -24,6 +24,7 @@ from sasa.records.result import CONFIGURED, Run
 ORPHAN_SECONDS = 15  # how long the data workers of a killed run may hold its lock
 POLL_SECONDS = 0.2
 SLURM_SECONDS = 10  # between two questions to Slurm
+BEAT_SECONDS = 5  # between two beats of a run, at least
 
 
 class Busy(InputError):
@@ -44,6 +45,8 @@ class Record:
         parts = (identity.table, identity.row) if identity.table and identity.row else ("run",)
         self.folder = self.output.joinpath(*parts, folder_name(config.scale.name, config.seed, self.identity.variant))
         self.run = self._unwritten()
+        self._first: tuple[int, float] | None = None  # step and time of this process' first line of metrics
+        self._last_beat = -math.inf
         self.place: tuple[int, int] | None = None  # which row of a sweep it is, and of how many
 
     def path(self, name: str) -> Path:
@@ -194,6 +197,16 @@ class Record:
         """One more line of metrics.jsonl."""
         with self.path("metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
+        self._beat(line["step"], time.monotonic())
+
+    def _beat(self, step: int, clock: float) -> None:
+        """heartbeat.json, now and then: that the run goes on, how far it is, and how fast."""
+        self._first = self._first or (step, clock)
+        if clock - self._last_beat > BEAT_SECONDS:
+            steps, seconds = step - self._first[0], clock - self._first[1]
+            beat = {"heard": now(), "step": step, "seconds_a_step": seconds / steps if steps else None}
+            self.write_json("heartbeat.json", beat)
+            self._last_beat = clock
 
     def write_json(self, name: str, content: Any) -> None:
         """A file of the run beside the three that every run has."""

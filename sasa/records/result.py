@@ -12,6 +12,7 @@ from sasa.records.files import load_json
 
 NAMES = ("key", "semantics", "table", "row", "rows", "scale", "seed", "variant")
 CONFIGURED = ("command", "config", "defaults")  # in config.json, with NAMES; the rest is in result.json, with NAMES too
+HEARD = ("heard", "step", "seconds_a_step")  # in heartbeat.json, while it runs
 RECORDED = ConfigDict(allow_inf_nan=False, extra="ignore")
 
 
@@ -46,6 +47,9 @@ class Run:
     host: str = ""
     job: str | None = None  # of Slurm
     started: str = ""
+    heard: str = ""  # when its process last wrote a line of metrics
+    step: int | None = None  # the one of that line
+    seconds_a_step: float | None = None  # validation included, since that process began
     finished: str = ""
     data: str = ""
     images: dict[str, int] = field(default_factory=dict)  # of each split
@@ -93,6 +97,13 @@ class Run:
         return self.data == "shapes"
 
     @property
+    def seconds_left(self) -> float | None:
+        """Until its last step, of a running one that has been heard of."""
+        if not self.seconds_a_step or self.step is None or not self.epochs or not self.steps_per_epoch:
+            return None
+        return self.seconds_a_step * max(0, self.epochs * self.steps_per_epoch - self.step)
+
+    @property
     def complete(self) -> bool:
         """Whether it is finished, with nothing missing of what a table shows."""
         return self.status == "finished" and all((self.accuracy, self.costs, self.paper_costs, self.seconds))
@@ -107,7 +118,7 @@ class Run:
 
     def result(self) -> dict[str, Any]:
         """The content of result.json."""
-        return {name: value for name, value in asdict(self).items() if name not in (*CONFIGURED, "folder")}
+        return {name: value for name, value in asdict(self).items() if name not in (*CONFIGURED, *HEARD, "folder")}
 
 
 _RUN = TypeAdapter(Run)

@@ -12,12 +12,21 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sasa.errors import InputError
+from sasa.records.collect import lost
 from sasa.report.pages import script
 from sasa.report.pages.files import PICTURES, Curves
 from sasa.report.pages.site import ASSETS, TEMPLATES, Site
 
 HOST, PORT = "127.0.0.1", 8517
-WATCHED = ("config.json", "result.json", "metrics.jsonl", "attention.json", "samples.png", "by_class.csv")
+WATCHED = (
+    "config.json",
+    "result.json",
+    "metrics.jsonl",
+    "heartbeat.json",
+    "attention.json",
+    "samples.png",
+    "by_class.csv",
+)
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
 
 
@@ -34,7 +43,7 @@ class Server(ThreadingHTTPServer):
         threading.Thread(target=script.script, daemon=True).start()  # the first page need not wait for it
 
     def changes(self) -> str:
-        """A text that differs whenever a record file does; the process ids tell of runs that were killed."""
+        """A text that differs whenever a record file does; and when a run that goes on is lost."""
         digest = hashlib.sha256()
         for folder, subfolders, files in os.walk(self.output):
             subfolders[:] = sorted(name for name in subfolders if name != "dashboard" and not name.startswith("."))
@@ -45,8 +54,8 @@ class Server(ThreadingHTTPServer):
                     continue
                 digest.update(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size};".encode(errors="surrogatepass"))
         for run in self.site.runs if hasattr(self, "site") else ():
-            if run.status == "running" and run.pid:
-                digest.update(f"{run.pid} {Path(f'/proc/{run.pid}').exists()};".encode())
+            if run.status == "running":
+                digest.update(f"{run.folder} {lost(run)};".encode(errors="surrogatepass"))
         return digest.hexdigest()
 
     def fresh(self) -> Site:

@@ -3,15 +3,18 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from sasa.records.files import seconds_between
 from sasa.records.result import Run
-from sasa.report.pages.files import Layer
+from sasa.report.pages.figures import furthest
+from sasa.report.pages.files import Curves, Layer
 from sasa.report.paper import MEASURES, Row, published
 from sasa.report.tables.compare import Comparison
 from sasa.report.tables.layout import Block, Cell, blocks, counted
 from sasa.report.tables.terminal import duration
+from sasa.report.verdicts import Verdict
 
 LATEST = 6
 SIZES = (0.01, 0.03, 0.1)  # a difference, as a share of the published value, that is small, middling, large
@@ -28,20 +31,20 @@ class TableRows:
 def table(comparison: Comparison) -> TableRows:
     """Every block of a comparison, with the differences' sizes as classes.
 
-    A line takes one row, or two, the paper's and, with the runs, ours: there our numbers are coloured themselves.
+    A line takes one row, or the paper's, ours and the spread over seeds: there our numbers are coloured themselves.
     """
-    layout = blocks(comparison, own_costs=bool(comparison.runs))
+    layout = blocks(comparison, own_costs=bool(comparison.runs) and len(comparison.table.measures) == 1)
     height = len(layout[0].rows) // len(comparison.lines)
     rows = []
     for index in range(len(layout[0].rows)):
         line, part = comparison.lines[index // height], index % height
         cells = [
-            (cell, classes(block, index, position, part > 0 and (block.title == "costs" or comparison.at_paper_scale)))
+            (cell, classes(block, index, position, part == 1 and (block.title == "costs" or comparison.at_paper_scale)))
             for block in layout
             for position, cell in enumerate(block.rows[index])
         ]
         last = part == height - 1
-        rows.append((cells, line.status if last else "above", line.runs if last else ()))
+        rows.append((cells, line.status if last else "above", line.runs if part == min(1, height - 1) else ()))
     return TableRows(layout, rows)
 
 
@@ -115,6 +118,20 @@ def counts(comparisons: Iterable[Comparison]) -> dict[str, int]:
     return {status: lines[status] for status in ("finished", "running", "interrupted", "failed", "missing")}
 
 
+def seeds(comparisons: Iterable[Comparison]) -> Counter[str]:
+    """How many runs of any row have come how far, each of them once."""
+    runs = {run.folder: run.status for comparison in comparisons for run in comparison.runs}
+    return Counter(runs.values())
+
+
+def reach(verdicts: Iterable[Verdict]) -> int:
+    """Where the axis of all verdicts ends on either side, in points: what is further off is cut, with a mark."""
+    ends = [1.0]
+    for one in (finding for verdict in verdicts for finding in verdict.findings):
+        ends += [abs(value) for value in (one.published, one.difference, one.claim.margin) if value is not None]
+    return next((end for end in (1, 2, 5) if end >= max(ends)), 10)
+
+
 def latest(runs: Iterable[Run]) -> list[Run]:
     """The runs in progress, then those that began last; a run that failed before it could begin is none of them."""
     newest = sorted((run for run in runs if run.began), key=lambda run: run.started, reverse=True)
@@ -127,12 +144,27 @@ def result(run: Run, split: str) -> tuple[str, float] | None:
     return next(((text, scores[name]) for name, text in MEASURES.items() if name in scores), None)
 
 
-def progress(run: Run, curves: Mapping[str, Mapping[str, Sequence[float | None]]]) -> float | None:
+def progress(run: Run, curves: Curves) -> float | None:
     """The share of a run that is done: by its last line of metrics, which comes oftener than an epoch."""
     if not run.epochs:
         return None
-    last = max((xs[-1] or 0 for split in curves.values() if (xs := split.get("x"))), default=0)
-    return min(1.0, max(last, run.epochs_done or 0) / run.epochs)
+    return min(1.0, max(furthest(curves), run.epochs_done or 0) / run.epochs)
+
+
+def pace(run: Run) -> str:
+    """How long a running run has trained, how fast it is, validation included, and how long it will, in words."""
+    if not run.heard:
+        return ""
+    images = run.images.get("train", 0) / run.steps_per_epoch if run.steps_per_epoch else 0
+    speed = f"{images / run.seconds_a_step:.0f} images/s" if images and run.seconds_a_step else ""
+    left = "" if run.seconds_left is None else f"about {duration(run.seconds_left)} left"
+    told = (
+        f"{duration(seconds_between(run.started, run.heard))} so far",
+        speed,
+        left,
+        f"heard of at {run.heard[11:19]}",
+    )
+    return ", ".join(filter(None, told))
 
 
 def layer_groups(layers: Iterable[Layer]) -> list[tuple[Layer, list[Layer]]]:
