@@ -205,11 +205,15 @@ def test_sort_filter_and_compare_keep_the_address(page: Any, output: Path) -> No
     assert rows.count() == 5
     assert page.locator("#shown").inner_text() == f"5 of {total} runs"
     for turn, want in enumerate((sorted, lambda values: sorted(values, reverse=True))):
-        page.locator('th[data-sort="test top-1"] button').click()
-        values = [float(text) for text in page.locator("#all-runs tbody tr:visible td:nth-child(8)").all_inner_texts()]
+        page.locator('th[data-field="test"] button').click()
+        values = [float(text) for text in page.locator("#all-runs tbody tr:visible td:nth-child(5)").all_inner_texts()]
         assert values == want(values), turn
     for row in ("k3", "k11"):
-        page.locator("#all-runs tbody tr:visible", has_text=row).locator("input").check()
+        box = page.locator("#all-runs tbody tr:visible", has_text=row).locator("input")
+        before = box.bounding_box()
+        box.check()
+        page.wait_for_selector("#side tbody tr")
+        assert box.bounding_box() == before  # what is compared does not push away what is ticked
     page.wait_for_selector("#side tbody tr.differs")
     assert page.locator("#side tr.differs code").all_inner_texts() == ["extent.k"]
     assert page.locator("#side tr.differs td").all_inner_texts()[1:] == ["3", "11"]
@@ -221,16 +225,140 @@ def test_sort_filter_and_compare_keep_the_address(page: Any, output: Path) -> No
     page.wait_for_selector("#side tbody tr.differs")
     assert rows.count() == 5
     assert page.locator("#only").is_checked()
-    assert page.locator('th[aria-sort="descending"]').inner_text() == "test top-1"
+    assert page.locator('th[aria-sort="descending"]').inner_text() == "test %"
     page.locator("#chosen button").first.click()
     assert page.locator("#side th a").count() == 1
 
 
-def test_a_table_s_runs_are_compared_at_a_click(page: Any, output: Path) -> None:
+def test_the_filter_asks_for_names_and_fields(page: Any, tmp_path: Path) -> None:
+    for row, seed, top1 in (("conv1", 0, 48.0), ("conv12", 0, 49.5), ("conv123", 1, 50.5)):
+        add_run(tmp_path, "table3", row, seed=seed, top1=top1)
+    add_run(tmp_path, "table3", "conv1", seed=1, status="failed", reason="the loss is nan at step 9")
+    add_run(tmp_path, "table1", "conv_stem_26", host="gpu7", top1=20.0, variant="train.epochs=1")
+    add_run(tmp_path, "table2", "conv_full", accuracy={"test": {"ap": 31.5}})
+    build(tmp_path, tmp_path / "dashboard")
+    page.goto(address(tmp_path, "compare.html"))
+    for words, rows in (
+        ("conv1", ["conv1", "conv1"]),
+        ("conv1*", ["conv1", "conv1", "conv12", "conv123"]),
+        ("table3=conv12", ["conv12"]),
+        ("conv1 -status=failed", ["conv1"]),
+        ("row=conv12,conv123", ["conv12", "conv123"]),
+        ("top1>49", ["conv12", "conv123"]),
+        ("top1<=49.5 table3", ["conv1", "conv12"]),
+        ("ap>30", ["conv_full"]),
+        ("reason~NaN", ["conv1"]),
+        ("host=gpu7", ["conv_stem_26"]),
+        ("train.epochs=1", ["conv_stem_26"]),
+        ("stem", ["conv_stem_26"]),
+        ("nothing=1", []),
+    ):
+        page.locator("#filter").fill(words)
+        shown = page.locator("#all-runs tbody tr:visible td:nth-child(2)").all_inner_texts()
+        assert sorted(name.partition("=")[2] for name in shown) == rows, words
+    page.locator("#filter").fill("table3")
+    page.locator("#all-shown").click()  # two seeds of conv1, of which one failed
+    expect(page.locator("#chosen button")).to_have_count(4)
+    assert sorted(page.locator("#chosen button").all_inner_texts()) == [
+        "table3=conv1 seed 1, failed ×",
+        "table3=conv1, seed 0 ×",
+        "table3=conv12, seed 0 ×",
+        "table3=conv123, seed 1 ×",
+    ]
+
+
+def test_a_table_s_runs_are_compared_at_a_click_by_row(page: Any, output: Path) -> None:
     page.goto(address(output, "index.html"))
     page.locator("#table4 a", has_text="Compare these runs").click()
     page.wait_for_selector("#side tbody tr.differs")
-    assert page.locator("#chosen button").count() == 12
+    assert page.locator("#side th a").count() == 15
+    assert [chip.split(",")[0] for chip in page.locator("#chosen button").all_inner_texts()] == [
+        f"table4=k{k}" for k in (3, 5, 7, 9, 11)
+    ]
+    loss = page.locator('[data-chart="compare-train"]')
+    expect(loss.locator(".mark-line path")).to_have_count(5)
+    expect(loss.locator(".mark-area path")).to_have_count(5)  # from the lowest to the highest seed
+    rough = loss.locator(".mark-line path").first.get_attribute("d")
+    page.locator("#smooth").fill("0.9")
+    expect(loss.locator(".mark-line path").first).not_to_have_attribute("d", str(rough))
+    assert "smooth=0.9" in page.url
+
+
+def test_a_row_s_curve_is_the_mean_of_its_finished_seeds(page: Any, tmp_path: Path) -> None:
+    for seed, level, epochs in ((0, 40.0, 4), (1, 50.0, 4), (2, 90.0, 2)):
+        status = "finished" if epochs == 4 else "interrupted"
+        folder = add_run(tmp_path, "table4", "k3", seed=seed, status=status, epochs=4)
+        lines = [{"split": "validation", "epoch": e, "step": 60 * e, "top1": level + e} for e in range(1, epochs + 1)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    build(tmp_path, tmp_path / "dashboard")
+    page.goto(address(tmp_path, "index.html"))
+    chart = page.locator('[data-chart="table4-learning"]')
+    expect(chart.locator(".mark-line path")).to_have_count(1)
+    point_at(page, chart, 0.98, 0.4)
+    expect(page.locator(TIP)).to_have_text("3, seeds 0 1\nepoch 4: 49 (44 to 54)")
+
+
+def test_a_chart_has_a_name_and_answers_the_keyboard(page: Any, output: Path) -> None:
+    page.goto(address(output, "index.html"))
+    plot = page.locator('[data-chart="table4-3"] .plot')
+    expect(plot).to_have_attribute("aria-label", re.compile("^Table 4: spatial extent k: ours, demo: left and right"))
+    plot.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(TIP)).to_contain_text("ours: 3, 3 seeds")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(TIP)).to_contain_text("ours: 11, 3 seeds")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text("table4=k11")
+
+
+def test_a_phone_keeps_the_header_over_its_column(page: Any, output: Path) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(address(output, "index.html"))
+    page.locator("#table4 th").first.scroll_into_view_if_needed()
+    page.locator("#table4 .scroll").evaluate("box => { box.scrollLeft = 150; }")
+    head, cell = (page.locator(f"#table4 {name}").first.bounding_box() for name in ("th", "tbody td"))
+    assert head["x"] == cell["x"] > 0
+    middle = [head["x"] + head["width"] / 2, head["y"] + head["height"] / 2]
+    assert page.evaluate("([x, y]) => document.elementFromPoint(x, y).textContent", middle) == "k"
+    page.goto(address(output, "compare.html"))
+    shown = page.locator("#all-runs thead th").evaluate_all(
+        "all => all.filter(one => one.getBoundingClientRect().right < 375)"
+    )
+    assert len(shown) >= 5  # box, run, seed, status and the result
+
+
+def test_tables_fit_a_page_on_screen_and_in_print(page: Any, output: Path, tmp_path: Path) -> None:
+    add_table(tmp_path, "table2", seeds=2)
+    add_table(tmp_path, "table1", seeds=2)
+    build(tmp_path, tmp_path / "dashboard")
+    fits = "all => all.every((box) => box.scrollWidth <= box.clientWidth)"
+    page.set_viewport_size({"width": 1400, "height": 900})
+    for name in ("index.html", "compare.html"):
+        page.goto(address(tmp_path, name))
+        assert page.locator(".scroll").evaluate_all(fits), name
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 1030, "height": 700})  # A4 across, less its margins
+    page.goto(address(tmp_path, "index.html"))
+    assert page.locator(".results").evaluate_all("all => all.every((one) => one.scrollWidth <= innerWidth)")
+    assert (
+        page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--page')") == "#f6f7f9"
+    )  # black on white
+
+
+def test_every_kind_of_page_passes_axe(browser: Any, output: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: make setup").Axe()
+    names = ids(output)
+    folders = ("table4/k3/scale=demo,seed=1", "table5/none/scale=demo,seed=0", "table6/position/scale=demo,seed=0")
+    some = ",".join(names[f"table4/{row}/scale=demo,seed=0"] for row in ("k3", "k5"))
+    pages = ("index.html", f"compare.html#runs={some}", *(f"runs/{names[folder]}.html" for folder in folders))
+    opened = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
+    for scheme, name in [*(("dark", name) for name in pages), ("light", pages[0]), ("light", pages[-1])]:
+        opened.emulate_media(color_scheme=scheme)
+        opened.goto(address(output, "").rstrip("/") + f"/{name}")
+        expect(opened.locator(DRAWN)).to_have_count(opened.locator("figure.chart").count())
+        found = axe.run(opened)
+        assert not found.violations_count, (scheme, name, found.generate_report())
+    opened.close()
 
 
 def test_a_run_s_page(page: Any, output: Path) -> None:

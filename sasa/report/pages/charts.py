@@ -57,11 +57,22 @@ def rows() -> Any:
 
 
 def curves(dash: str) -> Any:
-    """Learning curves: a colour a series, a dash a value of the field `dash`; a point each where there are few."""
+    """Learning curves: a colour a series, a dash a value of the field `dash`, a band over seeds; points where there are few."""
     x, y = alt.X("x:Q", scale=alt.Scale(zero=True)), alt.Y("y:Q", scale=alt.Scale(zero=False))
     dashes = alt.StrokeDash(f"{dash}:N", legend=legend(**STROKES), scale=alt.Scale(range=DASHES))
     lines = base().mark_line(strokeWidth=2).add_params(CHOSEN)
     lines = lines.encode(x=x, y=y, strokeDash=dashes, detail="label:N", opacity=opacity())
+    band = (
+        base()
+        .mark_area(strokeWidth=0)
+        .encode(
+            x=x,
+            y="low:Q",
+            y2="high:Q",
+            detail="label:N",
+            opacity=alt.when(CHOSEN).then(alt.value(0.16)).otherwise(alt.value(0)),
+        )
+    )
     near = nearest(fields=["label", "x"])
     few = CHOSEN & f"datum.count < {FEW}"
     dots = base().mark_point(filled=True, tooltip=VALUES).transform_joinaggregate(count="count()", groupby=["label"])
@@ -72,7 +83,7 @@ def curves(dash: str) -> Any:
         size=alt.when(near).then(alt.value(110)).when("datum.count === 1").then(alt.value(90)).otherwise(alt.value(32)),
         opacity=alt.when(near).then(alt.value(1)).when(few).then(alt.value(1)).otherwise(alt.value(0)),
     )
-    return sized(alt.layer(lines, dots.add_params(near)), **STROKES)
+    return sized(alt.layer(lines, band, dots.add_params(near)), **STROKES)
 
 
 def whiskers() -> alt.Chart:

@@ -1,11 +1,11 @@
 """The figures as plain data: points and curves with what they say when pointed at. charts.py has how they are drawn."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sasa.records.result import Run
 from sasa.report.names import clean
-from sasa.report.pages.files import Curves, run_id, short
+from sasa.report.pages.files import Curves, run_id
 from sasa.report.paper import MEASURES
 from sasa.report.tables.compare import Comparison, Line
 from sasa.report.tables.layout import signed
@@ -65,7 +65,7 @@ def levels(comparison: Comparison) -> list[Figure]:
     """The results themselves."""
     name = comparison.table.name
     if name == "table4":
-        return panels(comparison, EXTENT, lambda line, _: extent(line))
+        return panels(comparison, EXTENT, lambda line, _: extent(line)) + panels(comparison, FLOPS, flops)
     if name in BY_COSTS:
         return panels(comparison, FLOPS, flops) + panels(comparison, PARAMS, params)
     return panels(comparison, None, lambda line, _: label(line))
@@ -218,26 +218,36 @@ def name_of(run: Run) -> str:
     return title_of(run) + (f", {clean(run.variant)}" if run.variant else "")
 
 
+def group_of(run: Run) -> str:
+    """What the seeds of a row at one variant share: "table4=k3, train.epochs=2"."""
+    return name_of(run).replace(f" seed {run.seed}", "", 1)
+
+
 def learning(comparison: Comparison, curves: Mapping[str, Curves]) -> Figure | None:
-    """The learning curves of a table's rows together, the mean over seeds of a row; `curves` by run folder."""
+    """The learning curves of a table's rows together; `curves` by run folder.
+
+    A row's curve is of its finished seeds, or, where none is, of the one that has come furthest.
+    """
     grid = comparison.table.name in GRIDS
     series = []
     for line in comparison.lines:
-        together: dict[str, list[Run]] = {}  # the runs of a row that have come as far as each other
-        for run in line.runs:
-            if found_curves := curves.get(run.folder):
-                together.setdefault(str([(len(x), x[-1]) for x in xs(found_curves)]), []).append(run)
-        for runs in together.values():
-            numbers = " ".join(str(run.seed) for run in runs)
-            series.append(
-                {
-                    "series": clean(line.cells[0]) if grid else label(line),
-                    "row": clean(line.cells[-1]),
-                    "label": f"{label(line)}, seed{'s' if len(runs) > 1 else ''} {numbers}",
-                    "run": run_id(runs[0]),
-                    "curves": mean_curves([curves[run.folder] for run in runs]),
-                }
-            )
+        known = [run for run in line.runs if curves.get(run.folder)]
+        runs = [run for run in known if run.status == "finished"] or sorted(
+            known, key=lambda run: furthest(curves[run.folder]), reverse=True
+        )[:1]
+        if not runs:
+            continue
+        numbers = " ".join(str(run.seed) for run in runs)
+        status = "" if runs[0].status == "finished" else f", {runs[0].status}"
+        series.append(
+            {
+                "series": clean(line.cells[0]) if grid else label(line),
+                "row": clean(line.cells[-1]),
+                "label": f"{label(line)}, seed{'s' if len(runs) > 1 else ''} {numbers}{status}",
+                "run": run_id(runs[0]),
+                "curves": [curves[run.folder] for run in runs],
+            }
+        )
     return {"kind": "grid" if grid else "curves", "series": series} if series else None
 
 
@@ -246,7 +256,7 @@ def run_curves(run: Run, curves: Curves) -> list[Figure]:
     splits = [split for split in ("validation", "train") if split in curves]
     reached = next((name for name in MEASURES if any(name in curves[split] for split in splits)), None)
     names = [name for name in (reached, "loss") if name and any(name in curves[split] for split in splits)]
-    series = [{"series": "", "label": name_of(run), "curves": curves}]
+    series = [{"series": "", "label": name_of(run), "curves": [curves]}]
     return [
         {
             "kind": "curves",
@@ -258,21 +268,6 @@ def run_curves(run: Run, curves: Curves) -> list[Figure]:
     ]
 
 
-def xs(curves: Curves) -> list[list[float | None]]:
-    return [split["x"] for split in curves.values()]
-
-
-def mean_curves(curves: Sequence[Curves]) -> Curves:
-    """The mean of curves with the same places in time, of what all of them have."""
-    means: Curves = {}
-    for split, first in curves[0].items():
-        columns = {
-            name: [one[split][name] for one in curves] for name in first if all(name in one[split] for one in curves)
-        }
-        means[split] = {name: [mean(values) for values in zip(*lists, strict=True)] for name, lists in columns.items()}
-    return means
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return short(sum(known) / len(known)) if len(known) == len(values) else None
+def furthest(curves: Curves) -> float:
+    """How many epochs curves tell of: by the last line of metrics, which comes oftener than an epoch."""
+    return max((xs[-1] or 0 for split in curves.values() if (xs := split.get("x"))), default=0)

@@ -15,11 +15,12 @@ from sasa.records.result import Run
 from sasa.report.groups import settings
 from sasa.report.own import add_tables
 from sasa.report.pages import views
-from sasa.report.pages.figures import all_runs, figures, learning, name_of, run_curves, title_of
+from sasa.report.pages.figures import all_runs, figures, group_of, learning, name_of, run_curves, title_of
 from sasa.report.pages.files import Curves, Details, details, flat, read_curves, run_id
 from sasa.report.paper import MEASURES, TABLES
 from sasa.report.tables.compare import compare
 from sasa.report.tables.layout import signed
+from sasa.report.tables.remarks import remarks
 from sasa.report.verdicts import METHOD, judge
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -50,6 +51,7 @@ def environment() -> Environment:
         count=views.count,
         memory=views.memory,
         progress=views.progress,
+        pace=views.pace,
         result=views.result,
         signed=signed,
         MEASURES=MEASURES,
@@ -105,11 +107,6 @@ class Site:
         return dict(sorted(counts.items(), key=lambda item: (scales.index(item[0][0]), item[0][1])))
 
     @cached_property
-    def mixed(self) -> bool:
-        """Whether there are runs of several scales, which a comparison must tell apart."""
-        return len({run.scale for run in self.runs}) > 1
-
-    @cached_property
     def first(self) -> str:
         """The page that index.html is a copy of: the setting with the most runs."""
         return views.results_name(*max(self.settings, key=lambda setting: self.settings[setting]))
@@ -133,8 +130,7 @@ class Site:
             return self.results(*self.pages[name])
         if name == "compare.html":
             runs = sorted(self.runs, key=lambda run: run.started, reverse=True)
-            detection = any("ap" in scores for run in runs for scores in run.accuracy.values())
-            return self.template("compare.html", "compare", "", runs=runs, detection=detection)
+            return self.template("compare.html", "compare", "", runs=runs)
         folder, _, rest = name.partition("/")
         stem, _, suffix = rest.rpartition(".")
         if folder != "runs" or suffix not in ("html", "js"):
@@ -151,11 +147,13 @@ class Site:
                 {
                     "comparison": comparison,
                     "view": views.table(comparison),
+                    "remarks": remarks(comparison),
                     "figures": figures(comparison),
                     "learning": learning(comparison, {run.folder: self.curves(run) for run in comparison.runs}),
                 }
             )
         here = [run for run in self.runs if run.scale == scale]
+        verdicts = judge(self.runs, scale, variant)
         return self.template(
             "results.html",
             "results",
@@ -166,7 +164,9 @@ class Site:
             variants=views.variants(self.settings, scale, variant),
             counts=views.counts([one["comparison"] for one in tables]),
             latest=[(run, self.curves(run)) for run in views.latest(here)],
-            verdicts=judge(self.runs, scale, variant),
+            seeds=views.seeds(one["comparison"] for one in tables),
+            verdicts=verdicts,
+            reach=views.reach(verdicts),
             method=METHOD,
             tables=tables,
             all_runs=all_runs(here),
@@ -197,7 +197,8 @@ class Site:
         own: Details = details(self.places[run.folder], run)
         content = {
             "id": run_id(run),
-            "name": name_of(run) + (f", {run.scale}" if self.mixed else ""),
+            "name": name_of(run),
+            "group": group_of(run),
             "status": run.status,
             "settings": flat(run.config),
             "changed": [setting.name for setting in own.settings if setting.default is not None],

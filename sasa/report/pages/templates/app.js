@@ -52,7 +52,9 @@
       if (!known && old) continue;
       section.querySelectorAll("figure[data-chart]").forEach(keep);
       section.querySelectorAll("details[id]").forEach((one) => { one.open ||= document.getElementById(one.id)?.open || false; });
+      const places = [...old?.querySelectorAll(".scroll") ?? []].map((box) => [box.scrollLeft, box.scrollTop]);
       old ? old.replaceWith(section) : main.append(section);
+      section.querySelectorAll(".scroll").forEach((box, index) => { [box.scrollLeft, box.scrollTop] = places[index] ?? [0, 0]; });
       if (section.id !== "comparison") start(section, section.id === "runs");
     }
   }

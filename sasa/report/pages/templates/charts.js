@@ -5,16 +5,21 @@
   const NAMES = { top1: "top-1 (%)", top5: "top-5 (%)", lr: "learning rate", ap: "AP (%)", ap50: "AP50 (%)", ap75: "AP75 (%)" };
   const chosen = {}; // the metric that was chosen in a figure, by the figure's name: it outlives a refresh
 
+  function told({ label, result, costs, x, y, low, high }) {
+    if (result) return `${label}\n${result}\n${costs}`;
+    const [mean, least, most] = [y, low, high].map((value) => +value.toPrecision(4));
+    return `${label}\nepoch ${+x.toPrecision(3)}: ${mean}${least < most ? ` (${least} to ${most})` : ""}`;
+  }
+
   function tooltip(_, event, item, value) { // of a point's data, as plain text
     if (!value) { sasa.hideTip(); return; }
-    const { label, result, costs, x, y } = value;
-    sasa.showTip(result ? `${label}\n${result}\n${costs}` : `${label}\nepoch ${+x.toPrecision(3)}: ${+y.toPrecision(4)}`, event.clientX, event.clientY);
+    sasa.showTip(told(value), event.clientX, event.clientY);
   }
 
   function metrics(data) {
     const names = new Map();
-    for (const split of ["validation", "train"]) for (const one of data.series) {
-      for (const name of Object.keys(one.curves[split] || {})) if (name !== "x") names.set(`${split} ${name}`, [split, name]);
+    for (const split of ["validation", "train"]) for (const curves of data.series.flatMap((one) => one.curves)) {
+      for (const name of Object.keys(curves[split] || {})) if (name !== "x") names.set(`${split} ${name}`, [split, name]);
     }
     return names;
   }
@@ -22,7 +27,7 @@
   // A single point a row shows little: then the training, which is recorded oftener.
   function preferred(figure, data, known) {
     const wanted = [chosen[figure.dataset.chart], figure.dataset.metric, "validation top1", "validation ap"].find((name) => known.has(name));
-    const alone = !chosen[figure.dataset.chart] && data.series.every((one) => (one.curves.validation?.x.length ?? 0) < 2);
+    const alone = !chosen[figure.dataset.chart] && data.series.every((one) => one.curves.every((curves) => (curves.validation?.x.length ?? 0) < 2));
     return (alone && ["train top1", "train loss"].find((name) => known.has(name))) || wanted || known.keys().next().value;
   }
 
@@ -36,12 +41,36 @@
     return [known.get(metric)].filter(Boolean);
   }
 
+  // One seed's curve as points; smoothed, each is a mean of itself and those before it, which count less the longer ago.
+  function points(name, smooth, { x = [], [name]: y = [] } = {}) {
+    let mean = 0, weight = 0;
+    return x.map((place, index) => [place, y[index] ?? null]).filter((pair) => !pair.includes(null)).map(([place, value]) => {
+      [mean, weight] = [smooth * mean + (1 - smooth) * value, smooth * weight + 1 - smooth];
+      return { x: place, y: mean / weight };
+    });
+  }
+
+  // A curve's value at a place in time, between two of its points.
+  function at(curve, x) {
+    const index = curve.findIndex((one) => one.x >= x), after = curve[index], before = curve[index - 1] ?? after;
+    return after === before ? after.y : before.y + (after.y - before.y) * (x - before.x) / (after.x - before.x);
+  }
+
+  // The mean over seeds, as far as all of them have come, with the lowest and the highest.
+  function together(seeds) {
+    const known = seeds.filter((one) => one.length).sort((a, b) => a.at(-1).x - b.at(-1).x);
+    return (known[0] ?? []).map(({ x }) => {
+      const values = known.map((one) => at(one, x));
+      return { x, y: values.reduce((a, b) => a + b) / values.length, low: Math.min(...values), high: Math.max(...values) };
+    });
+  }
+
   function curves(figure, data) {
     const drawn = data.draw || choice(figure, data), values = [];
     for (const one of data.series) for (const [split, name] of drawn) {
-      const { x = [], [name]: y = [] } = one.curves[split] || {};
       const names = data.draw ? { series: split, label: split } : { series: one.series, label: one.label, row: one.row, run: one.run };
-      y.forEach((value, index) => { if (value !== null && x[index] !== null) values.push({ x: x[index], y: value, ...names }); });
+      const seeds = one.curves.map((curves) => points(name, data.smooth ?? 0, curves[split]));
+      values.push(...together(seeds).map((point) => ({ ...point, ...names })));
     }
     const every = (field) => [...new Set(data.series.map((one) => one[field]))];
     const domain = data.draw ? { series: drawn.map(([split]) => split) } : { series: every("series"), row: every("row") };
@@ -61,8 +90,29 @@
     return made;
   }
 
+  const open = (run) => { if (run) location.href = `${document.documentElement.dataset.root}runs/${run}.html`; };
+
+  // Left and right go through a chart's points, as the pointer does; Enter opens the run of one.
+  function keys(figure, plot, name) {
+    let place = -1;
+    Object.entries({ tabindex: 0, role: "group", "aria-label": `${name}: left and right go through its points` }).forEach(([key, value]) => plot.setAttribute(key, value));
+    plot.onkeydown = (event) => {
+      const marks = [...plot.querySelectorAll(".role-mark.mark-symbol path")], step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (event.key === "Enter") open(marks[place]?.__data__.datum.run);
+      if (!step || !marks.length) return;
+      event.preventDefault();
+      marks[place]?.classList.remove("here");
+      place = (Math.max(place, step < 0 ? 0 : -1) + step + marks.length) % marks.length;
+      marks[place].classList.add("here");
+      const { right, top } = marks[place].getBoundingClientRect();
+      sasa.showTip(told(marks[place].__data__.datum), right, top);
+    };
+    plot.onblur = () => { plot.querySelector(".here")?.classList.remove("here"); sasa.hideTip(); };
+  }
+
   async function draw(figure, data) {
     const chart = data.series ? curves(figure, data) : data, plot = figure.querySelector(".plot"), { values } = chart;
+    const name = [figure.closest("section")?.querySelector("h2"), figure.querySelector("figcaption").firstChild].filter(Boolean).map((one) => one.textContent).join(": ");
     const made = specification(chart), look = JSON.stringify(made);
     if (figure.vega && figure.look === look && values.length) { // a refresh: the same chart goes on
       await figure.vega.view.data("values", values).runAsync();
@@ -73,10 +123,8 @@
     if (!values.length) { plot.textContent = "nothing recorded yet"; return; }
     figure.vega = await vegaEmbed(plot, { ...made, datasets: { values } }, OPTIONS);
     figure.look = look;
-    figure.vega.view.addEventListener("click", (event, item) => {
-      const run = (item?.datum?.datum ?? item?.datum)?.run; // the mark, or the cell around it
-      if (run) location.href = `${document.documentElement.dataset.root}runs/${run}.html`;
-    });
+    keys(figure, plot, name);
+    figure.vega.view.addEventListener("click", (event, item) => open((item?.datum?.datum ?? item?.datum)?.run)); // the mark, or the cell around it
   }
 
   // Draws the figure, or takes new data into it, after what it is drawing already.

@@ -1,52 +1,75 @@
-// Runs side by side. The address's hash holds the choice: #runs=a,b&filter=...&sort=name,descending&only=1
+// The table of all runs, its filter, and runs side by side.
+// The address's hash holds the choice: #runs=a,b&filter=...&sort=test,descending&smooth=0.6&only=1
 "use strict";
 (() => {
   const loaded = {}; // runs whose script has come, by id
-  const state = { runs: [], filter: "", sort: "", only: false };
+  const state = { runs: [], filter: "", sort: "", smooth: 0, only: false };
   const $ = (id) => document.getElementById(id);
+  const rows = () => [...$("all-runs").tBodies[0].rows];
+  const headers = () => [...$("all-runs").tHead.rows[0].cells];
 
   function fromAddress() {
     const hash = new URLSearchParams(location.hash.slice(1));
-    Object.assign(state, { runs: (hash.get("runs") || "").split(",").filter((id) => /^[0-9a-f]{12}$/.test(id)), filter: hash.get("filter") || "", sort: hash.get("sort") || "", only: hash.has("only") });
+    const runs = (hash.get("runs") || "").split(",").filter((id) => /^[0-9a-f]{12}$/.test(id));
+    Object.assign(state, { runs, filter: hash.get("filter") || "", sort: hash.get("sort") || "", smooth: Math.min(.98, Math.max(0, +hash.get("smooth") || 0)), only: hash.has("only") });
   }
   function toAddress() {
     const parts = [];
     if (state.runs.length) parts.push(`runs=${state.runs.join(",")}`);
-    if (state.filter) parts.push(`filter=${encodeURIComponent(state.filter)}`);
-    if (state.sort) parts.push(`sort=${encodeURIComponent(state.sort)}`);
+    for (const name of ["filter", "sort", "smooth"]) if (state[name]) parts.push(`${name}=${encodeURIComponent(state[name])}`);
     if (state.only) parts.push("only=1");
     const hash = `#${parts.join("&")}`;
     if (hash !== (location.hash || "#")) history.replaceState(null, "", hash);
   }
 
-  function filterRows() {
-    const words = state.filter.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    const rows = $("all-runs").tBodies[0].rows;
-    for (const row of rows) {
-      const [, run, scale, seed] = row.cells;
-      const text = `${row.textContent} seed=${seed.textContent} scale=${scale.textContent} ${run.textContent}`.toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
-      shown += !row.hidden;
+  // What the filter can ask of a run, by field: its cells' values and its row's data.
+  function fields(row) {
+    if (!row.fields) {
+      const { id, name, ...known } = row.dataset;
+      headers().forEach(({ dataset }, index) => { if (dataset.field) known[dataset.field] = row.cells[index].dataset.value ?? row.cells[index].textContent.trim(); });
+      const { scale, overrides, status, seed, host } = known;
+      Object.defineProperty(row, "fields", { value: { known, names: `${name} ${scale} ${overrides} ${status} ${host} seed=${seed}` } });
     }
-    $("shown").textContent = shown === rows.length ? `${shown} runs` : `${shown} of ${rows.length} runs`;
+    return row.fields;
+  }
+  const number = (text) => parseFloat(text) * ({ k: 1e3, M: 1e6, G: 1e9 }[text.at(-1)] ?? 1);
+  const pattern = (text) => text.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", "[^ =,]*");
+  const SIGNS = {
+    "=": (own, text) => text.split(",").some((one) => RegExp(`^${pattern(one)}$`, "i").test(own) || (own !== "" && +own === number(one))),
+    "~": (own, text) => own.toLowerCase().includes(text.toLowerCase()),
+    ">": (own, text) => parseFloat(own) > number(text),
+    "<": (own, text) => parseFloat(own) < number(text),
+    ">=": (own, text) => parseFloat(own) >= number(text),
+    "<=": (own, text) => parseFloat(own) <= number(text),
+  };
+  // Whether a row is what one word of the filter asks for.
+  function matches(row, word) {
+    const [, minus, rest] = /^(-?)(.*)$/.exec(word), [, field, sign, text] = /^(\w+)(>=|<=|=|~|>|<)(.*)$/.exec(rest) || [];
+    const { known, names } = fields(row);
+    const asked = field && (field in known || sign !== "=");
+    const found = asked ? SIGNS[sign](known[field] ?? "", text) : RegExp(`(^|[^a-z0-9])${pattern(rest)}($|[^a-z0-9])`, "i").test(names);
+    return found !== Boolean(minus);
+  }
+  function filterRows() {
+    const words = state.filter.split(/\s+/).filter((word) => word.replace(/^-/, "")), all = rows();
+    for (const row of all) row.hidden = !words.every((word) => matches(row, word));
+    const shown = all.filter((row) => !row.hidden).length;
+    $("shown").textContent = shown === all.length ? `${shown} runs` : `${shown} of ${all.length} runs`;
+    $("all-shown").disabled = !shown;
   }
 
   function sortRows() {
-    const [name, order] = state.sort.split(",");
-    const headers = [...$("all-runs").tHead.rows[0].cells], column = headers.findIndex((cell) => cell.dataset.sort === name);
-    headers.forEach((cell) => cell.removeAttribute("aria-sort"));
+    const [name, order] = state.sort.split(","), cells = headers(), column = cells.findIndex((cell) => cell.dataset.field === name);
+    cells.forEach((cell) => cell.removeAttribute("aria-sort"));
     if (column < 0) return;
-    const direction = order === "descending" ? -1 : 1;
-    headers[column].setAttribute("aria-sort", direction < 0 ? "descending" : "ascending");
-    const value = (row) => { const cell = row.cells[column]; return cell.dataset.value ?? cell.textContent.trim(); };
-    const body = $("all-runs").tBodies[0], numeric = headers[column].dataset.sort && body.rows[0]?.cells[column].classList.contains("number");
-    const rows = [...body.rows].map((row) => [value(row), row]);
-    rows.sort(([a], [b]) => {
+    const direction = order === "descending" ? -1 : 1, numeric = cells[column].classList.contains("number");
+    cells[column].setAttribute("aria-sort", direction < 0 ? "descending" : "ascending");
+    const sorted = rows().map((row) => [fields(row).known[name], row]);
+    sorted.sort(([a], [b]) => {
       if (a === "" || b === "") return (a === "") - (b === ""); // what has no value comes last, whatever the order
       return direction * (numeric ? parseFloat(a) - parseFloat(b) : a.localeCompare(b, undefined, { numeric: true }));
     });
-    body.append(...rows.map(([, row]) => row));
+    $("all-runs").tBodies[0].append(...sorted.map(([, row]) => row));
   }
 
   function fetchRuns() {
@@ -58,22 +81,31 @@
       document.head.append(script);
     }
   }
-  sasa.addRun = (run) => { loaded[run.id] = run; sideBySide(); };
+  sasa.addRun = (run) => {
+    loaded[run.id] = run;
+    if (!state.runs.some((id) => loaded[id] === null)) sideBySide(); // the last one that was asked for
+  };
 
   function sideBySide() {
     const chosen = state.runs.map((id) => loaded[id]).filter(Boolean), box = $("chosen");
     if (!box) return;
+    const scaled = new Set(chosen.map((run) => run.facts.scale)).size > 1;
+    const groups = new Map(); // the finished seeds of a row are one line; any other run is one by itself
+    for (const run of chosen) {
+      const name = (run.status === "finished" ? run.group : `${run.name}, ${run.status}`) + (scaled ? `, ${run.facts.scale}` : "");
+      groups.set(name, [...groups.get(name) ?? [], run]);
+    }
+    const labels = new Map([...groups].map(([name, runs]) => [name, runs[0].status === "finished" ? `${name}, seed${runs.length > 1 ? "s" : ""} ${runs.map((run) => run.facts.seed).join(" ")}` : name]));
     box.replaceChildren();
-    const names = [...new Set(chosen.map((run) => run.name))]; // runs of one name share its curve's colour
-    chosen.forEach((run) => {
-      const chip = sasa.element("button", { type: "button", class: "chip", title: "take it out" }, box);
-      sasa.element("i", {}, chip).style.background = `var(--c${names.indexOf(run.name) % 8})`;
-      chip.append(`${run.name} ×`);
-      chip.onclick = () => { state.runs = state.runs.filter((id) => id !== run.id); update(); };
+    [...groups].forEach(([name, runs], index) => {
+      const chip = sasa.element("button", { type: "button", class: "chip", title: "take out" }, box);
+      sasa.element("i", {}, chip).style.background = `var(--c${index % 8})`;
+      chip.append(`${labels.get(name)} ×`);
+      chip.onclick = () => { state.runs = state.runs.filter((id) => !runs.some((run) => run.id === id)); update(); };
     });
     $("comparison").hidden = !chosen.length;
     if (!chosen.length) return;
-    const series = chosen.map((run) => ({ series: run.name, label: run.name, run: run.id, curves: run.curves }));
+    const series = [...groups].map(([name, runs]) => ({ series: name, label: labels.get(name), run: runs[0].id, curves: runs.map((run) => run.curves) }));
     for (const metric of ["validation top1", "train loss"]) {
       const name = `compare-${metric.split(" ")[0]}`;
       let figure = $("overlaid").querySelector(`[data-chart="${name}"]`);
@@ -82,17 +114,17 @@
         sasa.element("figcaption", {}, figure, "curves");
         sasa.element("div", { class: "plot" }, figure);
       }
-      sasa.chart(figure, { kind: "curves", series });
+      sasa.chart(figure, { kind: "curves", series, smooth: state.smooth });
     }
-    table(chosen);
+    table([...groups.values()].flat());
   }
 
   function table(chosen) {
     const side = $("side");
     side.replaceChildren();
     const head = sasa.element("tr", {}, sasa.element("thead", {}, side));
-    sasa.element("th", {}, head);
-    chosen.forEach((run) => sasa.element("a", { href: `runs/${run.id}.html` }, sasa.element("th", {}, head), run.name));
+    sasa.element("th", { scope: "col" }, head, "value");
+    chosen.forEach((run) => sasa.element("a", { href: `runs/${run.id}.html` }, sasa.element("th", { scope: "col" }, head), run.name));
     const body = sasa.element("tbody", {}, side);
     const line = (name, values, marked) => {
       const differs = new Set(values).size > 1;
@@ -110,8 +142,9 @@
 
   function update() {
     toAddress();
-    for (const row of $("all-runs").tBodies[0].rows) row.cells[0].firstChild.checked = state.runs.includes(row.dataset.id);
+    for (const row of rows()) row.cells[0].firstChild.checked = state.runs.includes(row.dataset.id);
     $("only").checked = state.only;
+    $("smooth").value = state.smooth;
     if ($("filter").value !== state.filter) $("filter").value = state.filter;
     filterRows(); fetchRuns(); sideBySide();
   }
@@ -120,21 +153,25 @@
     if (!$("all-runs")) return;
     if (changed) for (const id of Object.keys(loaded)) delete loaded[id];
     else fromAddress();
+    $("fields").textContent = rows().length ? [...new Set(rows().flatMap((row) => Object.keys(fields(row).known)))].join(", ") : "";
     $("filter").oninput = () => { state.filter = $("filter").value; toAddress(); filterRows(); };
     $("only").onchange = () => { state.only = $("only").checked; update(); };
+    $("smooth").oninput = () => { state.smooth = +$("smooth").value; update(); };
     $("clear").onclick = () => { state.runs = []; update(); };
+    $("all-shown").onclick = () => { state.runs = [...new Set([...state.runs, ...rows().filter((row) => !row.hidden).map((row) => row.dataset.id)])]; update(); };
     $("all-runs").tBodies[0].onchange = ({ target }) => {
       const { id } = target.closest("tr").dataset;
       state.runs = target.checked ? [...state.runs, id] : state.runs.filter((other) => other !== id);
       update();
     };
     $("all-runs").tHead.onclick = ({ target }) => {
-      const cell = target.closest("th[data-sort]");
+      const cell = target.closest("th[data-field]");
       if (!cell) return;
-      state.sort = `${cell.dataset.sort},${cell.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending"}`;
+      state.sort = `${cell.dataset.field},${cell.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending"}`;
       toAddress(); sortRows();
     };
     sortRows(); update();
+    if (!changed && state.runs.length) { $("comparison").hidden = false; $("comparison").scrollIntoView(); } // what the link was for
   };
   addEventListener("hashchange", () => { if ($("all-runs")) { fromAddress(); sortRows(); update(); } });
 })();
