@@ -36,7 +36,7 @@ def gains(comparison: Comparison) -> list[Figure]:
         return []
     caption = f"gain over {comparison.table.over}, paper (hollow) and ours with 95 % intervals"
     x = f"points of {MEASURES[comparison.table.measures[0]]}"
-    return [{"kind": "rows", "title": caption, "x": x, "y": None, "values": points}]
+    return [{"kind": "rows", "title": caption, "x": x, "y": None, "values": points, "wide": True}]
 
 
 def gain_point(comparison: Comparison, line: Line, published: bool) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def table(comparison: Comparison) -> TableRows:
 
     A line takes one row, or the paper's, ours and the spread over seeds: there our numbers are coloured themselves.
     """
-    layout = blocks(comparison, own_costs=bool(comparison.runs) and len(comparison.table.measures) == 1)
+    layout = blocks(comparison)
     height = len(layout[0].rows) // len(comparison.lines)
     rows = []
     for index in range(len(layout[0].rows)):
