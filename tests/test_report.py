@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import statistics
 import string
@@ -196,21 +195,6 @@ def test_one_seed_failed_beside_finished_ones(tmp_path: Path) -> None:
         put(tmp_path, f"table4/k3/seed={seed}", seed=seed, status="failed", accuracy={}, reason="boom")
     line = comparison(tmp_path, "table4").lines[0]
     assert (line.status, line.seeds, line.notes) == ("finished", 2, ("k3, seeds 2 3: failed: boom",))
-
-
-def test_outputs_of_two_machines_are_put_together_by_copying(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    put(here, "table4/k3/scale=demo,seed=0", row="k3", accuracy={"test": {"top1": 60.0}})
-    put(there, "table4/k3/scale=demo,seed=0", row="k3", accuracy={"test": {"top1": 10.0}}, host="gpu7")
-    put(there, "table4/k3/scale=demo,seed=1", row="k3", seed=1, accuracy={"test": {"top1": 62.0}}, host="gpu7")
-    put(there, "table4/k5/scale=demo,seed=0", row="k5", status="running", accuracy={}, host="gpu7")
-    for path in [path for path in there.glob("**/*.json") if not (here / path.relative_to(there)).exists()]:
-        (here / path.relative_to(there)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, here / path.relative_to(there))
-    first, second, *_ = comparison(here, "table4").lines
-    assert (first.score().mean, first.seeds) == (61.0, 2)
-    assert second.status == "interrupted"
-    assert "not heard of since 2026-01-01T00:00:00, on gpu7" in second.notes[0]
 
 
 def test_rows_that_differ_say_so(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from sasa.records.files import Place, alive, load_json, now, seconds_between
 from sasa.records.result import HEARD, Run, parse
 
 SILENCE = 1800  # seconds: reading many images, compiling and evaluating may take minutes each
-
 RECORD = ("config.json", "result.json")
 SHIPPED = "shipped"  # the variant of runs that came with the project, so that they never mix with one's own
 
