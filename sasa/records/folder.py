@@ -182,6 +182,8 @@ class Record:
         }
         self.run = replace(self.run, **now_it_is | fields)
         write_atomically(self.path("result.json"), json.dumps(self.run.result(), indent=2).encode())
+        if status != "running":
+            self.path("heartbeat.json").unlink(missing_ok=True)
 
     def copy_result(self, other: Run, source: str) -> None:
         """Record this run as the one in `source`, which is finished."""
