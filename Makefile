@@ -11,7 +11,7 @@ DETECTION := table2
 LEFT_OUT := $(if $(filter demo,$(SCALE)),,$(if $(filter coco,$(SCALE)),$(filter-out $(DETECTION),$(TABLES)),$(DETECTION)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint costs tables results bench dashboard browse $(TABLES)
+.PHONY: help setup demo test lint mutants costs tables results bench dashboard browse $(TABLES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ test: setup  ## Run the tests
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+mutants: setup  ## Which small faults in the code the quick tests notice, of a sample (ARGS="sasa/data --count 100")
+	$(BIN)/python tests/mutants.py $(ARGS)
 
 costs: setup  ## FLOPs and parameters of every row beside the paper's; trains nothing
 	$(BIN)/python -m sasa.cost

@@ -2,15 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sasa.config import compose
 from sasa.config.identity import changes
 from sasa.cost import cost_and_layers
 from sasa.models.build import classifier
 from sasa.nn.attention import AttentionOptions, LocalAttention
-from sasa.train.attention_maps import UNIT, attention_maps, draw, look
+from sasa.train.attention_maps import TILE, UNIT, Map, attention_maps, draw, look, overlay
 
 
 @pytest.mark.parametrize("border", ["mask", "zero"])
@@ -59,6 +61,21 @@ def test_maps_of_a_network_and_their_record() -> None:
         assert len(head) == layer["extent"] ** 2
         assert sum(head) == pytest.approx(UNIT, abs=30)
     assert drawn.picture.width > drawn.picture.height / 4
+
+
+def test_a_tile_is_lit_where_a_head_looks_and_the_first_one_is_the_image() -> None:
+    weights = torch.zeros(1, 1, 1, 3, 3)
+    weights[..., 0, 2] = 1  # up and to the right of the pixel
+    seen = Map("layer1.0", 3, 4, 4, [(2, 1)], weights)
+    picture = Image.new("RGB", (32, 32), (0, 120, 240))
+    plain, lit = (np.array(overlay(picture, seen, 0, 0, head), int) for head in (-1, 0))
+    centres = [(2 * place + 1) * TILE // 8 for place in range(4)]
+    assert all(tuple(plain[y, x]) == (0, 120, 240) for y in centres for x in centres)
+    bright = {(row, column) for row, y in enumerate(centres) for column, x in enumerate(centres) if lit[y, x, 0] > 128}
+    assert bright == {(1, 2)}
+    framed = (plain == (0, 229, 255)).all(-1)
+    rows, columns = np.flatnonzero(framed.any(1)), np.flatnonzero(framed.any(0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (TILE // 2, TILE * 3 // 4 - 1, TILE // 4, TILE // 2 - 1)
 
 
 def test_a_convolution_network_has_no_maps() -> None:

@@ -398,8 +398,9 @@ def test_a_signal_whose_exception_is_lost_is_obeyed_at_the_next_step() -> None:
 @pytest.mark.slow
 def test_make_tables_does_what_the_scale_has_and_goes_on_after_a_failed_row(tmp_path: Path) -> None:
     """With such a rate all rows fail."""
-    if not (ROOT / ".venv" / "ready").exists():
-        pytest.skip("there is no environment by make setup")
+    ready, sources = ROOT / ".venv" / "ready", [ROOT / "pyproject.toml", ROOT / "uv.lock"]
+    if not ready.exists() or ready.stat().st_mtime < max(path.stat().st_mtime for path in sources):
+        pytest.skip("there is no environment by make setup, or it is not up to date")
     program = ["make", "tables", "SCALE=imagenet", "TABLES=table2 table5 table6"]
     arguments = f"train.lr=-1 tracker=none output={tmp_path}"
     done = subprocess.run([*program, f"ARGS={arguments}"], cwd=ROOT, env=environment(), capture_output=True, text=True)

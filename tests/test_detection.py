@@ -434,15 +434,16 @@ def test_detections_return_to_the_pixels_of_the_picture(tmp_path: Path) -> None:
     parts = splits(config.data, boxes=True)
 
     def model(images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        seen = torch.tensor([[20 * 64 / 70, 60 * 64 / 70, 40.0, 70 * 64 / 70], [50.0, 0, 60, 9]])
-        return [{"boxes": seen, "scores": torch.tensor([0.9, 0.8]), "labels": torch.tensor([0, 1])} for _ in images]
+        seen = torch.tensor([[20 * 64 / 70, 60 * 64 / 70, 40.0, 70 * 64 / 70], [50.0, 0, 60, 9], [0, 64, 9, 64]])
+        kinds = {"scores": torch.tensor([0.9, 0.8, 0.7]), "labels": torch.tensor([0, 1, 1])}
+        return [{"boxes": seen, **kinds} for _ in images]
 
     model.eval = lambda: model  # type: ignore[attr-defined]
     images, numbers = next(iter(eval_loader(parts.test, config.data, batch=8, device="cpu")))
     found = Detection(config, parts).detect(model, images[2:], numbers[2:], parts.test)[0]  # type: ignore[arg-type]
     width = 30 / 27  # 30 pixels are 27 in the view
     assert found.boxes == pytest.approx(np.array([[20 * 64 / 70 * width, 60, 30, 70]]), abs=1e-3)
-    assert found.labels.tolist() == [0]  # the other box lies beside the picture
+    assert found.labels.tolist() == [0]  # the other boxes lie beside the picture and below it
 
 
 # Weights

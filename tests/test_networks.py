@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sasa.models.zoo  # noqa: F401 - registers the names
+from sasa.config import compose
 from sasa.models.resnet import CONVOLUTION, ResNet, from_torchvision
 from sasa.nn.attention import AttentionOptions, LocalAttention
 
+compose.register()
 SMALL = AttentionOptions(heads=2, stem_heads=2)
 
 
@@ -72,4 +74,7 @@ def test_timms_training_script_arguments_are_taken():
     assert network(torch.randn(2, 1, 33, 40)).shape == (2, 3)
     network.reset_classifier(0)
     assert network(torch.randn(2, 1, 33, 40)).shape == (2, 2048)
-    assert timm.data.resolve_data_config({}, model=network)["input_size"] == (3, 224, 224)
+    views = timm.data.resolve_data_config({}, model=network)
+    imagenet = compose.compose_row(["scale=imagenet"]).data
+    assert (views["input_size"], views["crop_pct"]) == ((3, imagenet.size, imagenet.size), imagenet.crop)
+    assert ([*views["mean"]], [*views["std"]]) == (imagenet.mean, imagenet.std)

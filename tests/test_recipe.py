@@ -1,9 +1,12 @@
 """The paper's recipe and its numbers: a second transcription of each value, and each behaviour by its formula."""
 
+import io
 import math
+import random
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,15 +20,17 @@ from sasa.config import compose
 from sasa.config.identity import Identity
 from sasa.config.schema import Config
 from sasa.data.build import eval_loader, splits
+from sasa.errors import InputError
 from sasa.models.build import classifier, detector, set_bn_decay
-from sasa.nn.attention import AttentionOptions
+from sasa.nn.attention import AttentionOptions, LocalAttention
 from sasa.nn.position import sinusoids
 from sasa.nn.stem import build_stem
 from sasa.records.folder import Record
 from sasa.report.paper import TABLES
 from sasa.train import checkpoint
 from sasa.train.classification import Classification
-from sasa.train.loop import Trainer
+from sasa.train.display import Display
+from sasa.train.loop import Trainer, seed_everything
 from sasa.train.track import Tracker
 
 compose.register()
@@ -273,6 +278,9 @@ def test_mixup_mixes_images_and_labels_alike(tmp_path: Path) -> None:
     targets = 0.9 * (share * F.one_hot(labels, 8) + (1 - share) * F.one_hot(labels.flip(0), 8)) + 0.1 / 8
     assert loss.item() == pytest.approx(-(targets * logits.log_softmax(1)).sum(1).mean().item(), rel=1e-5)
 
+    odd = torch.randn(3, 3, 5, 5)  # images are mixed in pairs
+    Classification(config, None).loss(lambda seen: seen.flatten(1)[:, :8], odd, labels[:3])  # type: ignore[arg-type]
+
 
 def test_running_statistics_keep_the_share_that_the_decay_names(tmp_path: Path) -> None:
     config = small(tmp_path, "train.bn_decay=0.75")
@@ -292,6 +300,7 @@ def test_norms_and_biases_do_not_decay_and_all_else_does(tmp_path: Path) -> None
     assert len(decay) == len(list(trainer.model.parameters()))
     for name, parameter in trainer.model.named_parameters():
         assert decay[id(parameter)] == (0.0 if parameter.ndim == 1 else 0.01), name
+    assert all(group["momentum"] == 0.9 for group in trainer.optimizer.param_groups)
 
 
 # Parts of the networks that a monotone function, or the usual start, would hide
@@ -342,6 +351,17 @@ def boxes_of(config: Config) -> nn.Module:
 
 
 DETECTOR = ["table2=conv_baseline", "backbone=resnet26", "scale.width=0.125", "data.size=128", "detector.anchor=4"]
+
+
+def test_attention_of_a_detector_starts_sharper_than_its_backbones() -> None:
+    """r from N(0, (8 / sqrt(head size))^2) in FPN and heads, from N(0, 1) in the backbone."""
+    model = boxes_of(compose.compose_row(["table2=attention_conv_stem", "backbone=resnet26", "scale.width=1"]))
+    for part, std in ((model.backbone.body, 1), (model.backbone.fpn, 8 / 32**0.5), (model.head, 8 / 32**0.5)):
+        layers = [layer for layer in part.modules() if isinstance(layer, LocalAttention)]
+        assert len(layers) >= 5
+        spread = torch.stack([r.std() for layer in layers for r in (layer.row, layer.column)])
+        assert ((spread / std - 1).abs() < 0.3).all()
+        assert spread.mean().item() == pytest.approx(std, rel=0.05)
 
 
 def test_anchors_are_six_a_place_of_the_stated_sizes() -> None:
@@ -402,6 +422,65 @@ def test_the_demo_learns_the_classes(tmp_path: Path) -> None:
     trainer, _ = trained(compose.compose_row(["train.epochs=2", "tracker=none", f"output={tmp_path}"]))
     top1 = [line["top1"] for line in trainer.progress.history if line["split"] == "validation"]
     assert top1[-1] > 60  # set from 4 seeds on AVX-512: 78.7..84.8
+
+
+# What is said on the way
+
+
+def test_a_line_of_progress_fits_the_terminal_and_says_what_matters_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("sasa.train.display.time.monotonic", lambda: clock[0])
+    title = "table2=attention_conv_stem seed=3"
+
+    def shown(width: int, place: tuple[int, int] | None) -> str:
+        console = Console(width=width, force_terminal=True, file=io.StringIO())
+        display = Display(console, title, 100, 20, place)
+        clock[0] += 60  # 30 steps
+        display.step(50, "3/5", "loss 0.123  top-1 45.6 %", 789.4)
+        (task,) = display.progress.tasks
+        assert (task.completed, task.total) == (50, 100)
+        assert len(task.fields["head"]) + len(task.fields["state"]) <= width - 16
+        return f"{task.fields['head']}|{task.fields['state']}"
+
+    whole = "1:40 left, all 8:20  epoch 3/5  top-1 45.6 %  loss 0.123  789 images/s  step 50/100"
+    assert shown(160, (2, 4)) == f"2/4 {title}|{whole}"
+    assert shown(80, None) == f"{title[:25]}…|1:40 left  epoch 3/5  top-1 45.6 %"
+    assert shown(160, (4, 4)).endswith("|1:40 left  " + whole.split("  ", 1)[1])
+
+    file = io.StringIO()
+    display = Display(Console(width=200, file=file), title, 100, 0, None)
+    for seconds, done in ((4, 10), (4, 20), (4, 30), (9, 40)):  # a plain line after more than ten seconds
+        clock[0] += seconds
+        display.step(done, "1/5", "loss 0.5", 10)
+    assert file.getvalue() == f"{title}  0:28 left  epoch 1/5  loss 0.5  10 images/s  step 30/100\n"
+
+
+def test_a_file_that_is_no_checkpoint_is_named_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"key": "k", "model": torch.arange(1000)})
+    whole = path.read_bytes()
+    assert torch.equal(checkpoint.load(path)["model"], torch.arange(1000))
+    middle = whole.index(torch.arange(500, 502).numpy().tobytes())
+    for content, reason in (
+        (b"", "File is not a zip file"),
+        (whole[:middle] + b"?" + whole[middle + 1 :], "the checksum of .* is wrong"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"checkpoint\.pt is not a checkpoint that can be read \({reason}\)"):
+            checkpoint.load(path)
+    for state in ({"model": 1}, [1]):
+        torch.save(state, path)
+        with pytest.raises(InputError, match="is not a checkpoint of sasa"):
+            checkpoint.load(path)
+
+
+def test_every_generator_is_seeded_by_all_parts() -> None:
+    def drawn(*parts: int) -> tuple[float, float, float]:
+        seed_everything(*parts)
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+    assert drawn(1, 2) == drawn(1, 2)
+    assert all(len({drawn(*parts)[kind] for parts in ((1, 2), (2, 1), (1, 3), (1, 2, 0))}) >= 3 for kind in range(3))
 
 
 # What is said before a run that was perhaps meant otherwise

@@ -1,0 +1,137 @@
+"""Which small faults in the code the quick tests notice: a sample of cosmic-ray's mutants (`make mutants`).
+
+Each is made in a copy of the working tree and tried on the test files of its module, in a fork of this process, which
+has the libraries loaded. Those that survive are printed with what was changed, and then their share.
+"""
+
+import argparse
+import importlib
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from difflib import unified_diff
+from pathlib import Path
+
+import pytest
+from cosmic_ray.commands import init
+from cosmic_ray.mutating import use_mutation
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.work_db import use_db
+from cosmic_ray.work_item import MutationSpec
+
+CODE = ("sasa/nn", "sasa/models", "sasa/data", "sasa/train", "sasa/report/verdicts.py")
+TESTS = {  # of the first pattern that fits; those that notice most come first
+    "nn/stem.py": "attention recipe ops_stem networks",
+    "nn/*": "attention recipe networks",
+    "models/retinanet.py": "recipe detection",
+    "models/build.py": "recipe detection",
+    "models/*": "recipe networks timm_models",
+    "data/box*": "detection data_shapes",
+    "data/coco.py": "detection",
+    "data/*": "data_loaders held_out data_readers data_shapes",
+    "train/detection*": "detection recipe",
+    "train/average_precision.py": "detection",
+    "train/attention_maps.py": "attention_maps",
+    "train/sheet.py": "sheet detection",
+    "train/pretrained.py": "evaluate detection",
+    "train/device.py": "sweep held_out",
+    "train/*": "recipe batch_norm held_out cli::test_a_run_says_what_came_out_and_is_not_trained_again",
+    "report/verdicts.py": "verdicts report",
+}
+LIBRARIES = (
+    "torch torchvision.models.detection timm hydra hypothesis faster_coco_eval rich.progress datasets webdataset"
+)
+IN_TYPES = "ReplaceBinaryOperator_BitOr_"  # `int | None` is changed into what no Python can read
+
+
+def sample(code: Sequence[str], count: int, seed: int) -> Iterator[MutationSpec]:
+    """Mutants spread over the files by their lines, and in each over the places that can be changed."""
+    files = [file for path in map(Path, code) for file in ([path] if path.suffix else sorted(path.glob("*.py")))]
+    lines = {file: len(file.read_text().splitlines()) for file in files}
+    chance = random.Random(seed)
+    with use_db(":memory:") as database:
+        for file in files:
+            init([file], database, {})
+            places: dict[tuple[object, object], list[MutationSpec]] = {}
+            for item in database.work_items:
+                (mutant,) = item.mutations
+                if IN_TYPES not in mutant.operator_name:
+                    places.setdefault((mutant.start_pos, mutant.end_pos), []).append(mutant)
+            share = min(len(places), round(count * lines[file] / sum(lines.values())))
+            for place in sorted(chance.sample(list(places), share)):
+                yield chance.choice(places[place])
+
+
+def tests_of(module: Path) -> list[str]:
+    """The tests that stand guard over a module."""
+    names = next(names for pattern, names in TESTS.items() if module.match(f"sasa/{pattern}"))
+    parts = [name.partition("::") for name in names.split()]
+    return [f"tests/test_{file}.py{colons}{test}" for file, colons, test in parts]
+
+
+def passes(tests: Sequence[str]) -> bool:
+    """Whether quick tests pass, in a fork of this process."""
+    child = os.fork()
+    if not child:
+        os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_CPU, (300, 300))  # a fault may go on for ever
+        signal.alarm(1800)
+        silence = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(silence, stream)
+        os._exit(pytest.main(["-qx", "-n0", "-mnot slow", "-pno:cacheprovider", *tests]))
+    _, status = os.waitpid(child, 0)
+    with suppress(ProcessLookupError):  # what the tests left running
+        os.killpg(child, signal.SIGKILL)
+    return status == 0
+
+
+def main() -> int:
+    """Try the sample; returns 1 where the tests fail without any fault."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("code", nargs="*", default=CODE, metavar="PATH", help=f"default: {' '.join(CODE)}")
+    parser.add_argument("--count", type=int, default=200, help="mutants in all (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, help="which ones (default: 0)")
+    options = parser.parse_args()
+    for library in LIBRARIES.split():
+        importlib.import_module(library)
+    with tempfile.TemporaryDirectory() as folder:
+        listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
+        for name in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines():
+            if Path(name).is_file():
+                Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(name, Path(folder, name))
+        os.chdir(folder)
+        sys.path[0], sys.dont_write_bytecode = folder, True
+        os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")  # files change within a second
+        tried, survived = 0, 0
+        green: list[list[str]] = []
+        for mutant in sample(options.code, options.count, options.seed):
+            tests = tests_of(mutant.module_path)
+            if tests not in green:
+                if not passes(tests):
+                    print(f"as the code is, these fail: {' '.join(tests)}")
+                    return 1
+                green.append(tests)
+            operator = get_operator(mutant.operator_name)()
+            with use_mutation(mutant.module_path, operator, mutant.occurrence) as (before, after):
+                alive = passes(tests)
+            tried, survived = tried + 1, survived + alive
+            said = f"{tried:4d}  {'SURVIVED' if alive else 'noticed '}  {mutant.module_path}:{mutant.start_pos[0]}"
+            print(said, flush=True)
+            if alive:
+                changed = unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
+                print("\n".join(f"        {line}" for line in list(changed)[3:]), flush=True)
+    print(f"{survived} of {tried} survive: {100 * survived / max(1, tried):.1f} %")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
