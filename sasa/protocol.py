@@ -146,7 +146,8 @@ def follow(words: Sequence[str], scale: str, seconds: float, console: Console) -
     overrides = [word for word in words if "=" in word]
     tables = [find_table(word).name for word in words if "=" not in word] or tables_of(scale)
     output = Path(next((word.partition("=")[2] for word in overrides if word.startswith("output=")), "outputs"))
-    given = ",".join(sorted(word for word in overrides if not is_machine(word.partition("=")[0])))
+    last = {word.partition("=")[0]: word for word in overrides}  # of a field that is given twice
+    given = ",".join(sorted(word for key, word in last.items() if not is_machine(key)))
     given_up: set[tuple[str, str, int]] = set()
     while step := next_step(records := read(output, tables, scale, given), seconds, given_up):
         expected = records.estimate(step)

@@ -250,18 +250,18 @@ def identity(program: str) -> Identity:
     """What Hydra's present job is called: its row, and the overrides that are not the table, scale, seed or machine's."""
     choices = {name: choice for name, choice in HydraConfig.get().runtime.choices.items() if choice is not None}
     task = task_overrides()
-    keys = {
-        str(override.input_line): override.key_or_group for override in OverridesParser.create().parse_overrides(task)
+    given = {  # of a field that is given twice Hydra takes the last
+        override.key_or_group: str(override.input_line) for override in OverridesParser.create().parse_overrides(task)
     }
     table = next((name for name in tables() if name in choices), None)
     row = choices[table] if table else None
-    plain = not any(key.split(".")[0] in AXES and "." in key for key in keys.values())
+    plain = not any(key.split(".")[0] in AXES and "." in key for key in given)
     alike = rows_like(axes_of(**{axis: choices[axis] for axis in AXES})) if plain and not table else ()
     return Identity(
         table=table,
         row=row,
         variant=tuple(
-            sorted(line for line, key in keys.items() if key not in (table, "scale", "seed") and not is_machine(key))
+            sorted(line for key, line in given.items() if key not in (table, "scale", "seed") and not is_machine(key))
         ),
         command=shlex.join([*program.split(), *task, *own_option()]),
         rows=rows_like(axes_of(table, row)),
