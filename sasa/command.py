@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
 from sasa import job, slurm, sweep
-from sasa.config import compose, own_tables
+from sasa.config import compose, files, own_tables, tables
 from sasa.config.identity import description
 from sasa.errors import InputError, RunFailed
 from sasa.records.folder import Record
@@ -29,7 +30,8 @@ def main() -> int:
     try:
         typed = compose.use_own(compose.typed(sys.argv[1:]))
         compose.register()
-        compose.check_overrides(typed.overrides, sweep=typed.multirun)
+        if not typed.completes:
+            compose.check_overrides(typed.overrides, sweep=typed.multirun)
         if typed.multirun and typed.shows:
             raise InputError("-m runs several rows, and the other option shows one thing: leave one of them out")
         if not typed.shows:
@@ -38,12 +40,14 @@ def main() -> int:
             return slurm.run(train_one, typed, sweep.PROGRAM)
         if typed.multirun:
             return sweep.run(task, typed)
+        if typed.helps:
+            show_rows(typed.overrides)
         compose.launch(task, typed)
         return 0
     except (InputError, OSError, *compose.ERRORS) as error:
         message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         lines = [line for line in message.splitlines() if line.strip() and not line.lstrip().startswith(NOISE)]
-        complaints.print(f"[red]error[/]  {escape(' '.join(lines))}")
+        complaints.print(f"[red]error[/]  {escape(compose.plain_words(' '.join(lines)))}")
         return 2
     except KeyboardInterrupt as stop:
         return 128 + getattr(stop, "number", signal.SIGINT)
@@ -56,12 +60,20 @@ def keep_own(typed: compose.Typed) -> None:
             own.keep(name, description(name), compose.output(typed.overrides))
 
 
-def task(cfg: DictConfig) -> None:
-    """What Hydra runs, here or in another process: a run by itself, or a row of a sweep."""
+def show_rows(overrides: Sequence[str]) -> None:
+    """What the help of a row begins with: its file."""
+    for table in tables():
+        path = files(table).get(compose.chosen(overrides, table, ""))
+        if path:
+            print(f"{table}={path.stem} is what {path} says:\n\n{path.read_text()}")
+
+
+def task(cfg: DictConfig) -> float | None:
+    """What Hydra runs, here or in another process: a run by itself, or a row of a sweep. Returns what sweepers maximise."""
     if compose.in_sweep():
-        sweep.train_row(cfg)
-    else:
-        train_one(cfg)
+        return sweep.train_row(cfg)
+    train_one(cfg)
+    return None
 
 
 def train_one(cfg: DictConfig) -> None:

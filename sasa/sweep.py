@@ -26,14 +26,23 @@ from rich.markup import escape
 
 from sasa import job
 from sasa.config import compose
-from sasa.config.identity import Identity
+from sasa.config.identity import Identity, load
 from sasa.errors import InputError, RunFailed
 from sasa.records.files import alive, read_json, write_atomically
 from sasa.records.folder import Busy, Record, unwritable
+from sasa.records.result import Run
 from sasa.report.tables.terminal import print_line, print_table
 from sasa.train.interrupt import listen
 
 PROGRAM = "sasa" if Path(sys.argv[0]).stem == "sasa" else "python run.py"  # a wheel's command, or the repository's
+FOUND = "optimization_results.yaml"  # what a sweeper such as Optuna's leaves in the sweep's folder
+# What its sweeper is told for results that are to be large, one trial after the other, of which a failed one is left out.
+OPTUNA = {
+    "hydra.sweeper.n_trials": "20",
+    "hydra.sweeper.direction": "maximize",
+    "hydra.sweeper.n_jobs": "1",
+    "hydra.sweeper.max_failure_rate": "1",
+}
 STOP = "stop"  # a file in the sweep's folder: its rows save their state and end
 POLL_SECONDS = 0.2
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "emoji": False}  # what runs print may be of any length
@@ -55,12 +64,16 @@ class Sweep:
         return (self.pid, self.host) == (os.getpid(), socket.gethostname())
 
 
-def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
+def run(task: Callable[[DictConfig], float | None], typed: compose.Typed) -> int:
     """Let Hydra run all rows, wait for those of others, print their tables; returns the exit status."""
     varied = compose.swept(typed.overrides)
     rows = 1
     for count in varied.values():
         rows *= count
+    settings = []
+    if compose.chosen(typed.overrides, "hydra/sweeper", "basic") == "optuna":
+        settings = [f"{key}={compose.chosen(typed.overrides, key, value)}" for key, value in OPTUNA.items()]
+        rows = int(settings[0].partition("=")[2])
     if not rows:
         raise InputError(f"{' '.join(typed.overrides)}: no run, for a list or range is empty")
     output = compose.output(typed.overrides)
@@ -76,7 +89,7 @@ def run(task: Callable[[DictConfig], None], typed: compose.Typed) -> int:
     crash, number = "", 0
     try:
         with nullcontext() if launcher == "basic" else stopping(folder):
-            compose.launch(task, compose.Typed((*typed.overrides, place), typed.options))
+            compose.launch(task, compose.Typed((*typed.overrides, *settings, place), typed.options))
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)
     except (*compose.ERRORS, InputError):
@@ -105,6 +118,10 @@ def conclude(folder: Path, command: str, crash: str, number: int) -> int:
             word.leave("failed", f"its process ended without a word{f' ({crash})' if crash else ''}")
     for table, scale, variant, output in dict.fromkeys(tuple(word.table) for word in words if word.table):
         print_table(table, scale, variant, output, Console(), failures=False)
+    if (folder / FOUND).exists():
+        best = load(folder / FOUND)  # of one objective
+        found = " ".join(f"{name}={value}" for name, value in best["best_params"].items())
+        console.print(f"best of {len(words)}: {best['best_value']:.2f} % with {escape(found)}")
     failed = [word for word in words if word.status == "failed"]
     for word in failed:
         complaints.print(f"[red]failed[/]  {escape(word.label)}: {escape(word.reason)}")
@@ -137,13 +154,13 @@ class Word:
         write_atomically(self.path, json.dumps(asdict(self), default=str).encode())
 
 
-def train_row(cfg: DictConfig) -> None:
-    """Hydra's present job: one row, wherever its launcher runs it."""
+def train_row(cfg: DictConfig) -> float | None:
+    """Hydra's present job: one row, wherever its launcher runs it. Returns its result on the held-out images, if it has one."""
     folder, number, launcher = compose.job()
     sweep = Sweep(**(read_json(folder / "sweep.json") or {}))
     word = Word(folder / f"{number}.json", label=compose.label(sweep.keys) or "run")
     if (folder / STOP).exists():
-        return
+        return None
     if not sweep.here and sweep.threads is None:
         os.environ["OMP_NUM_THREADS"] = str(threads(launcher, sweep.rows))
     console, complaints = Console(**PLAIN), Console(stderr=True, **PLAIN)
@@ -160,17 +177,25 @@ def train_row(cfg: DictConfig) -> None:
             # Ctrl-C is this row's, whatever launcher it runs under.
             listen(signal.SIGINT)
         with nullcontext() if sweep.here else stopped_by(folder, sweep):
-            train(word, console, complaints)
+            run = train(word, console, complaints)
+            return next(iter(results(run)), None) if run else None
     except InputError as error:
         fail(word, error, complaints)
     except KeyboardInterrupt:
         word.leave("interrupted")
         if sweep.here:
             raise
+    return None
 
 
-def train(word: Word, console: Console, complaints: Console, wait: bool = False) -> None:
-    """Train the row, or leave word of who does; waiting for that one is for after the last row."""
+def results(run: Run) -> list[float]:
+    """The measure on the held-out images that a run's table begins with."""
+    held_out = run.measured("validation")
+    return [held_out[name] for name in ("top1", "ap") if name in held_out]
+
+
+def train(word: Word, console: Console, complaints: Console, wait: bool = False) -> Run | None:
+    """Train the row, or leave word of who does; waiting for that one is for after the last row. Returns a finished run."""
     known = word.identity
     rows = tuple((table, row) for table, row in known["rows"])
     identity = Identity(**{**known, "rows": rows, "variant": tuple(known["variant"])})
@@ -187,12 +212,15 @@ def train(word: Word, console: Console, complaints: Console, wait: bool = False)
             line = f"{escape(word.label)} is being trained by {escape(record.held_by())}: "
             console.print(line + ("waiting for it" if wait else "this sweep goes on, and waits for it at the end"))
             if not wait:
-                return word.leave("held")
+                word.leave("held")
+                return None
             run, _ = job.run(record, console, wait=True)
     except (InputError, RunFailed) as error:
-        return fail(word, error, complaints)
+        fail(word, error, complaints)
+        return None
     word.leave("finished")
     print_line(word.label, run, console)
+    return run
 
 
 def fail(word: Word, error: Exception, complaints: Console) -> None:

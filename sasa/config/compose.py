@@ -1,6 +1,7 @@
 """Hydra's side: where configurations lie, checks of the command line, and the one conversion to a checked Config."""
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -76,6 +77,37 @@ class Typed:
         """Whether it shows something, and runs nothing."""
         return any(option.partition("=")[0] in SHOWING for option in self.options)
 
+    @property
+    def completes(self) -> bool:
+        """Whether it is the shell's, to complete another one."""
+        return bool({"-sc", "--shell-completion"}.intersection(self.options))
+
+    @property
+    def helps(self) -> bool:
+        """Whether it asks for help."""
+        return bool({"-h", "--help"}.intersection(self.options))
+
+
+# Words of Hydra and OmegaConf, and what people are told instead.
+WORDS = (
+    (r"Error merging override ([^:]+): field '.*' is not Optional", r"\1: a value is needed here, and null is none"),
+    (r"Error merging override ([^:=]+)=([^:]*): Invalid value assigned: \w+ is not a ListConfig, list or tuple\.?",
+     r"\1=\2: expected a list, such as \1=[\2,\2]"),
+    (r"Error merging override ([^:]+): Value '.*' of type '\w+' could not be converted to Integer",
+     r"\1: expected a whole number"),
+    (r"Error merging override ([^:]+): Value '.*' of type '\w+' could not be converted to Float", r"\1: expected a number"),
+    (r"Error merging override ([^:]+): Value '.*' is not a valid bool.*", r"\1: expected true or false"),
+    (r"Error merging override ([^:]+): (?:Invalid value '.*', expected|Cannot.*?:) (.*)", r"\1: expected \2"),
+    (r"Error merging override ", ""),
+)  # fmt: skip
+
+
+def plain_words(message: str) -> str:
+    """An error of Hydra's as people say it."""
+    for theirs, ours in WORDS:
+        message = re.sub(theirs, ours, message)
+    return message
+
 
 def typed(words: Sequence[str]) -> Typed:
     """The words of a command line, options and overrides in any order."""
@@ -118,7 +150,7 @@ def own_option() -> list[str]:
     return ["--config-dir", str(mine)] if mine else []
 
 
-def launch(task: Callable[[DictConfig], None], typed: Typed) -> None:
+def launch(task: Callable[[DictConfig], Any], typed: Typed) -> None:
     """Let Hydra do what was typed: call the task, a function that other processes can import, or show something."""
     sys.argv[1:] = [*typed.overrides, *typed.options]
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
@@ -281,10 +313,11 @@ def swept(overrides: Sequence[str]) -> dict[str, int]:
     """The keys that a sweep varies, and how many values each takes."""
     varied = {}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.is_discrete_sweep():
-            value = override.value()
-            known = options(override.key_or_group) if isinstance(value, Glob) else None
-            varied[override.key_or_group] = len(value.filter(known) if known else list(override.sweep_iterator()))
+        value = override.value()
+        if isinstance(value, Glob):
+            varied[override.key_or_group] = len(value.filter(options(override.key_or_group)))
+        elif override.is_sweep_override():  # of an interval Hydra's own sweeper knows no values, and says so
+            varied[override.key_or_group] = len(list(override.sweep_iterator())) if override.is_discrete_sweep() else 1
     return varied
 
 
