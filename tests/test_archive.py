@@ -11,7 +11,7 @@ from conftest import ROOT, TINY, Ended, call, environment, only
 from records import add_run, add_table
 
 from sasa.records.archive import merge, write_archive
-from sasa.records.collect import collect, collect_with_shipped
+from sasa.records.collect import collect, collect_with_shipped, shipped
 from sasa.report.pages.site import Site
 from sasa.report.paper import find_table
 from sasa.report.tables.compare import compare
@@ -124,6 +124,16 @@ def test_shipped_results_stand_beside_one_s_own(tmp_path: Path) -> None:
     assert built.code == 0, built.text
     shown = report("table5", "--format", "csv", cwd=tmp_path)
     assert len([line for line in shown.out.splitlines() if ",shipped," in line]) == 3
+
+
+@pytest.mark.skipif(not shipped(ROOT / "outputs"), reason="no results are shipped yet")
+def test_what_is_shipped_is_small_and_whole() -> None:
+    archives = shipped(ROOT / "outputs")
+    assert sum(path.stat().st_size for path in archives) <= 2_000_000
+    for found in map(collect, archives):
+        assert found.warnings == ()
+        assert {run.status for run in found.runs} == {"finished"}
+        assert all(run.commit and run.device and run.versions and not run.host for run in found.runs)
 
 
 def test_tables_read_an_archive_as_if_it_were_a_folder(tmp_path: Path) -> None:
