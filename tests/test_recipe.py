@@ -444,7 +444,8 @@ def test_a_line_of_progress_fits_the_terminal_and_says_what_matters_first(monkey
 
     whole = "1:40 left, all 8:20  epoch 3/5  top-1 45.6 %  loss 0.123  789 images/s  step 50/100"
     assert shown(160, (2, 4)) == f"2/4 {title}|{whole}"
-    assert shown(80, None) == f"{title[:25]}…|1:40 left  epoch 3/5  top-1 45.6 %"
+    assert shown(80, None) == f"{title}|1:40 left  epoch 3/5"
+    assert shown(80, (2, 4)) == f"2/4 {title}|1:40 left, all 8:20"
     assert shown(160, (4, 4)).endswith("|1:40 left  " + whole.split("  ", 1)[1])
 
     file = io.StringIO()

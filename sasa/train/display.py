@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 PLAIN_SECONDS = 10  # between two plain lines
 BAR = 10  # columns of the terminal
 BETWEEN = 6  # spaces between the parts of the line
+LEFT = len("1:59:59 left, all 9:59:59")  # what stands beside any name
 
 
 class Display:
@@ -30,7 +31,7 @@ class Display:
             transient=True,
             disable=not console.is_terminal,
         )
-        room = console.width // 3
+        room = max(console.width // 3, console.width - BAR - BETWEEN - LEFT)
         head = self.head if len(self.head) <= room else self.head[: room - 1] + "…"
         self.task = self.progress.add_task(title, total=steps, completed=done, head=head, state="starting")
         self.room = console.width - len(head) - BAR - BETWEEN
