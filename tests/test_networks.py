@@ -11,6 +11,7 @@ import sasa.models.zoo  # noqa: F401 - registers the names
 from sasa.config import compose
 from sasa.models.resnet import CONVOLUTION, ResNet, from_torchvision
 from sasa.nn.attention import AttentionOptions, LocalAttention
+from sasa.nn.bottleneck import Pointwise
 
 compose.register()
 SMALL = AttentionOptions(heads=2, stem_heads=2)
@@ -23,6 +24,22 @@ def test_baseline_is_torchvisions_resnet50():
     images = torch.randn(2, 3, 97, 64)
     with torch.no_grad():
         torch.testing.assert_close(ours(images), theirs(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pointwise_is_the_convolution(stride, layout):
+    torch.manual_seed(0)
+    layer = Pointwise(5, 7, stride, bias=True).double()
+    x = torch.randn(2, 5, 9, 8, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    expected = torch.nn.functional.conv2d(x, layer.weight, layer.bias, stride)
+    output, gradient = layer(x), torch.randn_like(expected)
+    torch.testing.assert_close(output, expected)
+    assert output.is_contiguous(memory_format=layout)
+    wanted = (x, layer.weight, layer.bias)
+    torch.testing.assert_close(
+        torch.autograd.grad(output, wanted, gradient), torch.autograd.grad(expected, wanted, gradient)
+    )
 
 
 @settings(max_examples=15, deadline=None)

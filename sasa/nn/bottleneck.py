@@ -1,11 +1,26 @@
 """The bottleneck block of Section 3.2, with a convolution or attention in the middle."""
 
+import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from sasa.nn.attention import AttentionOptions, LocalAttention
 
 EXPANSION = 4
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution. On a CPU, where channels are adjacent in memory, a matrix product: the same sums, in less time."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, bias: bool = False) -> None:
+        super().__init__(in_channels, out_channels, 1, stride=stride, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.stride(1) != 1 or x.device.type != "cpu":
+            return super().forward(x)
+        down, right = self.stride
+        x = x[:, :, ::down, ::right].permute(0, 2, 3, 1)
+        return F.linear(x, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 def spatial(primitive: str, in_channels: int, out_channels: int, stride: int, options: AttentionOptions) -> nn.Module:
@@ -32,19 +47,17 @@ class Bottleneck(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = width * EXPANSION
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.conv1 = Pointwise(in_channels, width)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = spatial(primitive, width, width, stride, options)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.conv3 = Pointwise(width, out_channels)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
-            )
+            self.downsample = nn.Sequential(Pointwise(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
