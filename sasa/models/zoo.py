@@ -15,6 +15,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from sasa.errors import InputError
 from sasa.models.resnet import BLOCKS, ResNet
 from sasa.nn.attention import AttentionOptions, LocalAttention
+from sasa.nn.bottleneck import Pointwise
 from sasa.nn.stem import AttentionStem
 
 STEMS = {"": "attention_spatial_values", "_conv_stem": "conv"}
@@ -64,7 +65,7 @@ def register(depth: int, ending: str) -> None:
     register_model(create)
 
 
-for layer in (LocalAttention, AttentionStem):
+for layer in (LocalAttention, AttentionStem, Pointwise):
     register_notrace_module(layer)  # torch.fx, which timm may take features by, passes over them
 for depth in BLOCKS:
     for ending in STEMS:

@@ -23,7 +23,8 @@ def resolve(backend: str, device: torch.device | str, dtype: torch.dtype, backen
         if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
             return "reference"  # whose operations ONNX has
         fastest = FASTEST.get(kind, "tiled")
-        return "tiled" if fastest == "tiled" or unavailable(backends[fastest], kind, dtype) else fastest
+        missing = fastest == "tiled" or fastest not in backends or unavailable(backends[fastest], kind, dtype)
+        return "tiled" if missing else fastest
     if kind != "meta" and backend in FASTEST.values():  # nothing runs on meta, and the others run anywhere
         reason = unavailable(backends[backend], kind, dtype)
         if reason:
