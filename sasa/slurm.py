@@ -170,8 +170,8 @@ def submit(
         reason = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
         raise InputError(f"Slurm does not take the jobs: {reason}. Correct hydra.launcher's settings") from None
     names = {row.record.key: one.job_id for row, one in zip(rows, given, strict=True)}
-    for key, name in names.items():
-        jobs.note_job(output, key, name)
+    for row in rows:
+        jobs.note_job(output, row.record.key, names[row.record.key], row.label)
     return names
 
 

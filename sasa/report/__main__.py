@@ -28,6 +28,7 @@ from sasa.report.tables.text import comma_separated, latex, markdown, structured
 PROGRAMS = {  # imported when asked for: a table needs none of what they need
     "dashboard": "sasa.report.pages.build",
     "browse": "sasa.report.pages.serve",
+    "status": "sasa.report.status",
     "verdicts": "sasa.report.verdicts",
     "results": "sasa.report.results",
     "archive": "sasa.report.archive",
