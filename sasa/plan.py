@@ -171,21 +171,24 @@ def settle(planned: list[Planned], runs: Sequence[Run], options: argparse.Namesp
         kind = kind_of(one.config)
         if kind not in known and options.measure:
             console.print(f"[dim]measuring {escape(one.labels[0])}[/]")
-            known[kind] = measured(one.config), "measured now"
+            known[kind] = measured(one.config), "measured"
         if kind not in known and (found := from_records(one, runs, device)):
             known[kind] = found
         if kind not in known:
             peak = peak or next((flops for name, flops in PEAKS.items() if name in device), 0) or peak_flops()
             rate = options.share * peak / (FORWARD_AND_BACKWARD * one.work.flops)
-            known[kind] = Pace(rate, FORWARD_AND_BACKWARD * rate), f"{options.share:.0%} of {peak / 1e12:.3g} TFLOP/s, a guess"
+            known[kind] = (
+                Pace(rate, FORWARD_AND_BACKWARD * rate),
+                f"{options.share:.0%} of {counted(peak)}/s (a guess)",
+            )
         one.pace, one.source = known[kind]
 
 
 def show(planned: list[Planned], finished: int, places: int, device: str, console: Console) -> None:
     """The runs by network, seeds together, and their sum."""
     grid = Table(title=f"What is left, on {device}", title_justify="left")
-    for name in ("run", "runs", "EFLOP", "images/s", "rate", "hours each", "hours"):
-        grid.add_column(name, justify="left" if name in ("run", "rate") else "right")
+    for name in ("run", "runs", "FLOPs", "images/s", "rate", "hours each", "all"):
+        grid.add_column(name, no_wrap=True, justify="left" if name in ("run", "rate") else "right")
     alike: dict[tuple[str, float], list[Planned]] = {}
     for one in planned:
         alike.setdefault((kind_of(one.config), one.work.total), []).append(one)
@@ -196,7 +199,7 @@ def show(planned: list[Planned], finished: int, places: int, device: str, consol
         grid.add_row(
             escape(first.labels[0] + (f" and {others} more" if others else "")),
             str(len(group)),
-            f"{sum((1 - one.done) * one.work.total for one in group) / 1e18:.3g}",
+            counted(sum((1 - one.done) * one.work.total for one in group)),
             f"{first.pace.training:.4g}",
             first.source,
             hours(seconds / len(group)),
@@ -206,7 +209,7 @@ def show(planned: list[Planned], finished: int, places: int, device: str, consol
     total = sum(one.seconds for one in planned)
     flops = sum((1 - one.done) * one.work.total for one in planned)
     clock = by_the_clock([one.seconds for one in planned], places) if planned else 0.0
-    console.print(f"{len(planned)} different runs are left, {finished} are finished: {flops / 1e18:.3g} EFLOP")
+    console.print(f"{len(planned)} different runs are left, {finished} are finished: {counted(flops)} to go")
     at_once = f" with {places} at once" if places > 1 else ""
     console.print(f"[bold]{hours(total)} device hours; {lasting(clock)} by the clock{at_once}[/]")
 
@@ -234,6 +237,14 @@ def show_seeds(runs: Sequence[Run], rows: Sequence[compose.Row], console: Consol
             )
 
 
+def counted(flops: float) -> str:
+    """FLOPs in a unit that leaves a few digits."""
+    for unit, name in ((1e18, "E"), (1e15, "P"), (1e12, "T")):
+        if flops >= unit:
+            return f"{flops / unit:.3g} {name}FLOP"
+    return f"{flops / 1e9:.3g} GFLOP"
+
+
 def hours(seconds: float) -> str:
     """Hours in as many digits as mean something."""
     return f"{seconds / 3600:.3g}" if seconds < 360_000 else f"{seconds / 3600:.0f}"
@@ -252,7 +263,9 @@ def main() -> int:
         "--measure", action="store_true", help="some steps of each different network, on this machine now"
     )
     parser.add_argument("--device", help=f"plan for another device: {', '.join(PEAKS)}, or as runs recorded its name")
-    parser.add_argument("--share", type=float, default=SHARE, help="of the peak, where nothing was measured or recorded (0.08)")
+    parser.add_argument(
+        "--share", type=float, default=SHARE, help="of the peak, where nothing was measured or recorded (0.08)"
+    )
     options = parser.parse_args()
     console = Console()
     try:

@@ -102,7 +102,11 @@ def clock(seconds: float) -> str:
 def show(lines: Sequence[Line], left: float | None, output: Path, console: Console) -> None:
     """Counts, then what is not finished, then the end."""
     counts = {kind: sum(line.count for line in lines if line.status == kind) for kind in STYLES}
-    console.print(f"{output}: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count), markup=False)
+    console.print(
+        f"{output}: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count),
+        markup=False,
+        soft_wrap=True,
+    )
     for kind in STYLES:
         for line in lines if kind != "finished" else ():
             if line.status != kind:

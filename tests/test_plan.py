@@ -1,0 +1,96 @@
+"""What a selection of rows will cost, and how far it has come."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY, Ended, environment
+from records import add_run
+
+from sasa import plan
+from sasa.config import compose
+from sasa.records.progress import by_the_clock
+
+
+def python(module: str, *words: str) -> Ended:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_runs_on_places_end_with_the_longest_first() -> None:
+    assert by_the_clock([4, 3, 3, 2], 1) == 12
+    assert by_the_clock([4, 3, 3, 2], 2) == 6
+    assert by_the_clock([4, 1], 8) == 4
+    assert by_the_clock([5, 5], 2, begun=[10, 1]) == 11
+
+
+def test_rows_that_are_one_run_are_planned_once_with_the_costs_of_the_paper_s_recipe() -> None:
+    """scale.md's sum by hand: three passes an image of training, one of evaluation, at the FLOPs that Table 1 prints."""
+    compose.register()
+    rows = plan.selection(["table1", "table5", "scale=imagenet", "seed=0,1"])
+    assert len(rows) == 2 * 12
+    planned, finished = plan.unfinished(rows, ())
+    assert (len(planned), finished) == (2 * 11, 0)
+    (whole,) = (one for one in planned if "table1=conv_stem_50" in one.labels)
+    assert whole.labels == ["table1=conv_stem_50", "table5=relative"]
+    images = 1_281_167 - round(0.04 * 1_281_167)
+    images = images // 256 // 16 * 4096
+    evaluated = 130 * 2 * round(0.04 * 1_281_167) + 50_000
+    assert whole.work.total == pytest.approx(7.0e9 * (3 * 130 * images + evaluated), rel=0.01)
+
+
+def test_the_plan_of_finished_and_unfinished_rows(trained: tuple[Path, Ended], tmp_path: Path) -> None:
+    output = shutil.copytree(trained[0], tmp_path / "out")
+    words = ["table1=conv_stem_26,conv_stem_38", *TINY[1:], f"output={output}", "gpus=2"]
+    told = python("sasa.plan", *words)
+    assert told.code == 0, told.text
+    assert "1 different runs are left, 1 are finished" in told.out
+    assert "FLOP/s of 1 others" in told.out
+    assert "table1=conv_stem_38" in told.out
+    refused = python("sasa.plan", *words[:-1], "gpus=0")
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1].endswith("gpus=0: expected how many runs go side by side, such as gpus=8")
+
+
+@pytest.mark.slow
+def test_a_measured_pace_is_near_that_of_the_run_itself(trained: tuple[Path, Ended], tmp_path: Path) -> None:
+    told = python("sasa.plan", "table1=conv_stem_26", *TINY[1:], f"output={tmp_path}", "--measure")
+    assert told.code == 0, told.text
+    assert "measured" in told.out
+    assert "1 different runs are left, 0 are finished" in told.out
+
+
+def test_status_tells_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None:
+    add_run(tmp_path, "table5", "none")
+    add_run(tmp_path, "table5", "absolute", status="failed", reason="the loss is nan at step 3")
+    started = (datetime.now().astimezone() - timedelta(seconds=100)).isoformat(timespec="seconds")
+    folder = add_run(
+        tmp_path, "table5", "relative", status="running", pid=os.getpid(), host=socket.gethostname(), started=started,
+        epochs=4, steps_per_epoch=25, steps_before=0,
+    )  # fmt: skip
+    (folder / "metrics.jsonl").write_text(json.dumps({"split": "train", "step": 50}) + "\n{torn")
+    sweep = tmp_path / ".sweep" / "1"
+    sweep.mkdir(parents=True)
+    (sweep / "sweep.json").write_text(json.dumps({"rows": 5, "pid": os.getpid(), "host": socket.gethostname()}))
+    for number in range(3):
+        (sweep / f"{number}.json").write_text("{}")
+    told = python("sasa.report", "status", "--output", str(tmp_path))
+    assert told.code == 0, told.text
+    lines = told.out.splitlines()
+    assert lines[0].endswith(": 1 finished, 1 running, 2 waiting, 1 failed")
+    running, waiting, failed, end = lines[1:]
+    assert running.startswith("running     table5=relative")
+    assert "50%, 0:01:" in running
+    assert f"process {os.getpid()} on " in running
+    assert waiting.startswith(f"waiting     2 rows  in the sweep of process {os.getpid()}")
+    assert failed == "failed      table5=absolute  the loss is nan at step 3"
+    assert end.startswith("all of it ends in about ")
