@@ -72,12 +72,15 @@ def test_a_measured_pace_is_near_that_of_the_run_itself(trained: tuple[Path, End
 def test_status_tells_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None:
     add_run(tmp_path, "table5", "none")
     add_run(tmp_path, "table5", "absolute", status="failed", reason="the loss is nan at step 3")
-    started = (datetime.now().astimezone() - timedelta(seconds=100)).isoformat(timespec="seconds")
+    started, heard = (
+        (datetime.now().astimezone() - timedelta(seconds=ago)).isoformat(timespec="seconds") for ago in (100, 2)
+    )
     folder = add_run(
         tmp_path, "table5", "relative", status="running", pid=os.getpid(), host=socket.gethostname(), started=started,
-        epochs=4, steps_per_epoch=25, steps_before=0,
+        epochs=4, steps_per_epoch=25,
     )  # fmt: skip
     (folder / "metrics.jsonl").write_text(json.dumps({"split": "train", "step": 50}) + "\n{torn")
+    (folder / "heartbeat.json").write_text(json.dumps({"heard": heard, "step": 50, "seconds_a_step": 2.0}))
     sweep = tmp_path / ".sweep" / "1"
     sweep.mkdir(parents=True)
     (sweep / "sweep.json").write_text(json.dumps({"rows": 5, "pid": os.getpid(), "host": socket.gethostname()}))

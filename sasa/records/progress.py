@@ -16,7 +16,7 @@ TAIL = 8192  # bytes at the end of metrics.jsonl, where its last line is
 
 @dataclass(frozen=True)
 class Progress:
-    """Steps that are done, of how many; seconds that are left, None where the present process has noted none yet."""
+    """Steps that are done, of how many; seconds that are left, None where no process has told its speed."""
 
     step: int
     steps: int
@@ -28,28 +28,26 @@ class Progress:
 
 
 def progress(folder: Path, run: Run) -> Progress | None:
-    """What metrics.jsonl of a run's folder says; None of a run that has not begun."""
+    """What a run's heartbeat and its metrics.jsonl say; None of a run that has not begun."""
     steps = (run.epochs or 0) * (run.steps_per_epoch or 0)
-    step, noted = last_step(folder / "metrics.jsonl")
-    if not steps or noted is None:
-        return Progress(0, steps, None) if steps else None
-    since = step - (run.steps_before or 0)
-    with suppress(ValueError):  # of a time that is none
-        took = noted - datetime.fromisoformat(run.started).timestamp()
-        if since > 0 and took > 0:
-            return Progress(step, steps, max(0.0, took / since * (steps - step) - (time.time() - noted)))
-    return Progress(step, steps, None)
+    if not steps:
+        return None
+    step = max(run.step or 0, last_step(folder / "metrics.jsonl"))
+    if run.status != "running" or not run.seconds_a_step:
+        return Progress(step, steps, None)
+    silent = time.time() - datetime.fromisoformat(run.heard).timestamp() if run.heard else 0.0
+    return Progress(step, steps, max(0.0, run.seconds_a_step * (steps - step) - silent))
 
 
-def last_step(path: Path) -> tuple[int, float | None]:
-    """The step of the last whole line of a metrics.jsonl, and when the file was written; (0, None) without one."""
+def last_step(path: Path) -> int:
+    """The step of the last whole line of a metrics.jsonl; 0 without one."""
     with suppress(OSError), path.open("rb") as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - TAIL))
         for line in reversed(file.read().splitlines()):
             with suppress(ValueError, KeyError, TypeError):
-                return int(json.loads(line)["step"]), path.stat().st_mtime
-    return 0, None
+                return int(json.loads(line)["step"])
+    return 0
 
 
 def by_the_clock(seconds: Iterable[float], places: int, begun: Iterable[float] = ()) -> float:

@@ -56,7 +56,6 @@ class Run:
     epochs: int | None = None
     epochs_done: int | None = None
     steps_per_epoch: int | None = None
-    steps_before: int | None = None  # that earlier processes had done when this one began
     accuracy: dict[str, dict[str, float | None]] = field(default_factory=dict)  # by split; None: nothing to measure
     costs: Costs | None = None
     paper_costs: Costs | None = None  # at the paper's size

@@ -71,7 +71,6 @@ def train_on(
         images=sizes(data),
         epochs=config.train.epochs,
         steps_per_epoch=trainer.steps_per_epoch,
-        steps_before=trainer.steps_done,
         costs=Costs(**costs),
         paper_costs=Costs(**paper_costs),
         backend=backend,
