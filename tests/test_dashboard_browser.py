@@ -428,12 +428,15 @@ def test_browse_moves_while_a_run_goes_on(page: Any, served: tuple[Path, str, An
 
 def test_browse_keeps_a_comparison_fresh(page: Any, served: tuple[Path, str, Any]) -> None:
     output, url, _ = served
+    add_table(output, "figure5", seeds=3)
     page.goto(f"{url}compare.html#runs={ids(output)['table4/k3/scale=demo,seed=0']}")
     page.wait_for_selector("#side tbody tr")
+    page.locator("#runs .scroll").evaluate("box => { box.scrollTop = 200; }")
     page.wait_for_timeout(1000)
     add_run(output, "table4", "k3", top1=45.6)
     expect(page.locator("#side")).to_contain_text("45.60")
-    assert page.locator("#all-runs input").first.is_checked()
+    assert page.locator("#all-runs input:checked").count() == 1
+    assert page.locator("#runs .scroll").evaluate("box => box.scrollTop") == 200
 
 
 def test_browse_answers_this_machine_alone_and_nothing_but_pages(served: tuple[Path, str, Any]) -> None:

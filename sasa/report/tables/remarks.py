@@ -24,7 +24,8 @@ def benefit(comparison: Comparison) -> Iterable[str]:
         return
     gains = []
     for before, line in zip(comparison.lines, comparison.lines[1:], strict=False):
-        costs = [one.flops or one.flops_published for one in (before, line)]
+        costs = [one.flops for one in (before, line)]
+        costs = costs if all(costs) else [one.flops_published for one in (before, line)]  # which are rounded
         if costs[0] and costs[1] and costs[1] > costs[0]:
             pairs = ((one.mean, one.published) for one in (before.score(), line.score()))
             own, paper = (
