@@ -3,14 +3,18 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import TINY, call, end, only, start
+
+from sasa.train.track import INIT_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +57,8 @@ def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_pat
         assert (run["run_id"], run["project"], run["run_group"]) == (result["key"], "trial", "table5")
         assert run["display_name"].startswith("table5=none seed=0,backbone=resnet26")
         assert run["config"]["update"]["position"]["encoding"] == "none"
+        assert run["job_type"] == "classification"
+        assert [run["config"]["update"][name] for name in ("table", "row")] == ["table5", "none"]
         assert run["config"]["update"]["train"]["batch"] == 16
         assert content[-1]["exit"]["exit_code"] == code
 
@@ -64,6 +70,9 @@ def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_pat
     assert summary["validation/top1"] == result["accuracy"]["validation"]["top1"]
     assert (summary["flops"], summary["params"]) == (result["costs"]["flops"], result["costs"]["params"])
     assert summary["paper"] == result["paper_costs"]
+    assert summary["published/validation/top1"] == 77.6
+    goals = {one["metric"]["name"]: one["metric"]["summary"] for one in content if one["type"] == "metric"}
+    assert goals["validation/top1"] == {"max": True, "last": True}
     history = [record["history"]["item"] for record in content if record["type"] == "history"]
     curve = [json.loads(line) for line in only(tmp_path, "**/metrics.jsonl").read_text().splitlines()]
     assert curve[-1]["split"] == "validation"
@@ -113,3 +122,33 @@ def test_a_key_that_is_none_and_a_service_that_dies_do_not_end_the_run(tmp_path:
 def test_no_tracker_leaves_no_trace(trained: tuple[Path, Any]) -> None:
     assert not list(trained[0].glob("**/*wandb*"))
     assert "W&B" not in trained[1].text
+
+
+def test_a_server_that_takes_calls_and_never_answers_costs_no_more_than_the_stated_seconds(tmp_path: Path) -> None:
+    """Waiting for it is INIT_SECONDS at the start, in which nothing is lost: the run is kept offline and finishes."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        command = ["table5=none", *SMALL, f"output={tmp_path}/out"]
+        ended = call(*command, WANDB_API_KEY=KEY, WANDB_BASE_URL=address, HOME=str(tmp_path))
+    assert ended.code == 0, ended.text
+    assert "tracking offline" in ended.out
+    log = only(tmp_path / "out", "**/run.log").read_text().splitlines()
+    times = [datetime.fromisoformat(line.split()[0]) for line in log]
+    assert (times[-1] - times[0]).total_seconds() < 3 * INIT_SECONDS + 60  # and the training of a busy machine
+    assert len(files(tmp_path / "out")) == 1
+
+
+def test_tensorboard_has_the_same_values(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    ended = call("table5=none", "tracker=tensorboard", *SMALL, f"output={tmp_path}")
+    assert ended.code == 0, ended.text
+    events = accumulator.EventAccumulator(str(only(tmp_path, "**/tensorboard")))
+    events.Reload()
+    curve = [json.loads(line) for line in only(tmp_path, "**/metrics.jsonl").read_text().splitlines()]
+    for split in ("train", "validation"):
+        wanted = [(line["step"], line["loss"]) for line in curve if line["split"] == split]
+        assert [(one.step, one.value) for one in events.Scalars(f"{split}/loss")] == [
+            (step, pytest.approx(loss)) for step, loss in wanted
+        ]
+    assert events.Scalars("published/validation/top1")[0].value == pytest.approx(77.6)
+    assert "samples" in events.Tags()["images"]

@@ -78,4 +78,5 @@ class TrackerKind(StrEnum):
     """Where curves go besides the run's folder."""
 
     wandb = "wandb"
+    tensorboard = "tensorboard"
     none = "none"

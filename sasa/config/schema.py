@@ -42,7 +42,7 @@ class Tracker:
     """Experiment tracking beside the files of the run."""
 
     kind: TrackerKind = MISSING
-    project: str = MISSING
+    project: str | None = MISSING  # of W&B; null: WANDB_PROJECT, or sasa
     entity: str | None = MISSING
 
 

@@ -12,7 +12,7 @@ from sasa.records.folder import Record
 from sasa.records.result import Run
 from sasa.report.groups import settings
 from sasa.report.own import add_tables
-from sasa.report.paper import MEASURES, TABLES, find_table
+from sasa.report.paper import MEASURES, TABLES, find_table, published
 from sasa.report.tables.compare import compare
 from sasa.report.tables.text import escape_markdown, gains, markdown
 from sasa.report.verdicts import Verdict, claim_text, judge
@@ -26,6 +26,8 @@ class Tracker(Protocol):
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None: ...
 
     def figure(self, name: str, columns: list[str], rows: list[list[Any]], x: str, y: str) -> None: ...
+
+    def summarise(self, values: dict[str, float]) -> None: ...
 
 
 def send_table(record: Record, tracker: Tracker) -> None:
@@ -46,6 +48,9 @@ def send_table(record: Record, tracker: Tracker) -> None:
         *gains(None),
     ]
     tracker.table(run.table, columns, rows)
+    paper = published(run.table, str(run.row))
+    papers = {name: paper.published(name) for name in table.measures} if paper else {}
+    tracker.summarise({f"published/{table.split}/{name}": value for name, value in papers.items() if value is not None})
     first = table.measures[0]
     points = [row for row in rows if row[columns.index(first)] is not None]
     for cost in ("flops", "params"):
@@ -112,7 +117,10 @@ def without_title(text: str) -> str:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m sasa.report wandb", description=__doc__, allow_abbrev=False)
     parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR", help="where the runs are")
-    parser.add_argument("--project", default="sasa", help="the W&B project of the runs (default: sasa)")
+    project = os.environ.get("WANDB_PROJECT") or "sasa"
+    parser.add_argument(
+        "--project", default=project, help="the W&B project of the runs (default: WANDB_PROJECT, or sasa)"
+    )
     parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY", ""), help="default: the one of your login")
     parser.add_argument("--scale", default="demo", help="the scale of the tables (default: demo)")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Weights & Biases beside the run's own files: online when logged in, else offline, and never in a run's way."""
+"""W&B, or TensorBoard, beside the run's own files. W&B: online when logged in, else offline, and never in a run's way."""
 
 import os
 import shlex
@@ -8,11 +8,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 
-from sasa.config.choices import TrackerKind
+from sasa.config.choices import TaskKind, TrackerKind
 from sasa.config.schema import Config
+from sasa.errors import InputError
 from sasa.records.folder import Record
 
 INIT_SECONDS = 20  # how long an unreachable server may keep a run waiting
@@ -28,6 +31,9 @@ class Tracker:
 
     def picture(self, name: str, path: Path, step: int | None = None) -> None:
         """A PNG file, of a step or of the run's end."""
+
+    def summarise(self, values: dict[str, float]) -> None:
+        """Numbers that are the run's as a whole, beside its results."""
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         """A table of results."""
@@ -63,20 +69,21 @@ class WandbTracker(Tracker):
         self.wandb, self.console, self.given_up = wandb, console, False
         tracker, identity = record.config.tracker, record.identity
         name = f"{identity.title} seed={record.config.seed}"
+        fields = {"table": identity.table, "row": identity.row, "variant": ",".join(identity.variant)}
         arguments: dict[str, Any] = {
-            "project": tracker.project,
+            "project": tracker.project or os.environ.get("WANDB_PROJECT") or "sasa",
             "entity": tracker.entity,
             "group": identity.table or "run",
+            "job_type": record.config.task.kind,
             "name": ",".join((name, *identity.variant)),
             "id": record.key,
             "resume": "allow",
-            "config": config,
-            "dir": str(record.folder),
-            "tags": [record.config.scale.name],
-            "settings": wandb.Settings(
-                silent=True, console="off", init_timeout=INIT_SECONDS, disable_git=True, save_code=False
-            ),
+            "config": config | {name: content for name, content in fields.items() if content},
+            "dir": os.environ.get("WANDB_DIR") or str(record.folder),
+            "tags": [record.config.scale.name, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
+            "settings": wandb.Settings(silent=True, console="off", init_timeout=INIT_SECONDS),
         }
+        measure = "ap" if record.config.task.kind is TaskKind.detection else "top1"
         mode: Any = os.environ.get("WANDB_MODE") or "online"
         try:
             if mode == "online" and not wandb.login(prompt=False):
@@ -88,6 +95,8 @@ class WandbTracker(Tracker):
             warn(console, f"W&B did not answer ({error}): tracking offline")
             self.run = wandb.init(mode="offline", **arguments)
         self.url = "" if self.run.settings._offline else self.run.url or ""
+        for metric, best in (("train/loss", "min"), ("validation/loss", "min"), (f"validation/{measure}", "max")):
+            self.run.define_metric(metric, summary=f"{best},last")
 
     @forgiving
     def log(self, line: dict[str, Any]) -> None:
@@ -99,6 +108,10 @@ class WandbTracker(Tracker):
     @forgiving
     def picture(self, name: str, path: Path, step: int | None = None) -> None:
         self.run.log({name: self.wandb.Image(str(path))}, step=step)
+
+    @forgiving
+    def summarise(self, values: dict[str, float]) -> None:
+        self.run.summary.update(values)
 
     @forgiving
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
@@ -118,6 +131,39 @@ class WandbTracker(Tracker):
             self.console.print(
                 f"W&B: kept offline; `wandb sync {escape(shlex.quote(shown(folder)))}` sends it",
             )
+
+
+class TensorBoardTracker(Tracker):
+    """The same values as event files in the run's folder, for `tensorboard --logdir outputs`."""
+
+    def __init__(self, record: Record) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # of the extra tensorboard
+        except ImportError as error:
+            raise InputError("tracker=tensorboard needs the package tensorboard: pip install tensorboard") from error
+        self.writer = SummaryWriter(str(record.path("tensorboard")))
+
+    def log(self, line: dict[str, Any]) -> None:
+        for name, value in line.items():
+            if isinstance(value, int | float) and name != "step":
+                self.writer.add_scalar(f"{line['split']}/{name}", value, line["step"])
+
+    def picture(self, name: str, path: Path, step: int | None = None) -> None:
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        self.writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def summarise(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value)
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        lines = [columns, ["---"] * len(columns), *rows]
+        text = "\n".join(f"| {' | '.join('' if cell is None else str(cell) for cell in line)} |" for line in lines)
+        self.writer.add_text(name, text)
+
+    def close(self, summary: dict[str, Any], failed: bool) -> None:
+        self.summarise({f"end/{name}": value for name, value in summary.items() if isinstance(value, int | float)})
+        self.writer.close()
 
 
 def give_up(console: Console, what: str, error: Exception) -> None:
@@ -144,6 +190,8 @@ def open_tracker(config: Config, plain: dict[str, Any], record: Record, console:
     """The tracker of a configuration. No run fails for want of W&B: what goes wrong there is said, and the run goes on."""
     if config.tracker.kind == TrackerKind.none:
         return Tracker()
+    if config.tracker.kind == TrackerKind.tensorboard:
+        return TensorBoardTracker(record)
     try:
         return WandbTracker(plain, record, console)
     except Exception as error:
