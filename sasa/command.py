@@ -12,7 +12,8 @@ from rich.markup import escape
 from sasa import job, slurm, sweep
 from sasa.config import compose, files, own_tables, tables
 from sasa.config.identity import description
-from sasa.errors import InputError, RunFailed
+from sasa.errors import InputError, RankLost, RunFailed
+from sasa.lead import last_word, led, ranks
 from sasa.records.folder import Record
 from sasa.report import own
 from sasa.report.paper import published
@@ -23,10 +24,20 @@ NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf 
 
 
 def main() -> int:
+    """Run the command line, in the first of the processes that torchrun starts, and return the exit status."""
+    listen(signal.SIGINT, signal.SIGTERM)
+    try:
+        return led(carry_out)
+    except RankLost as error:
+        complain("failed", str(error))
+        return 1
+    except KeyboardInterrupt as stop:
+        return 128 + getattr(stop, "number", signal.SIGINT)
+
+
+def carry_out() -> int:
     """Check the command line, let Hydra run it, and return the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and they are told below
-    listen(signal.SIGINT, signal.SIGTERM)
-    complaints = Console(stderr=True, **sweep.PLAIN)
     try:
         typed = compose.use_own(compose.typed(sys.argv[1:]))
         compose.register()
@@ -36,7 +47,12 @@ def main() -> int:
             raise InputError("-m runs several rows, and the other option shows one thing: leave one of them out")
         if not typed.shows:
             keep_own(typed)
-        if typed.multirun and compose.chosen(typed.overrides, "hydra/launcher", "basic") in slurm.NAMES:
+        launcher = compose.chosen(typed.overrides, "hydra/launcher", "basic")
+        if typed.multirun and launcher != "basic" and ranks() > 1:
+            raise InputError(
+                f"hydra/launcher={launcher} starts processes of its own, and torchrun has started {ranks()}: leave out either"
+            )
+        if typed.multirun and launcher in slurm.NAMES:
             return slurm.run(train_one, typed, sweep.PROGRAM)
         if typed.multirun:
             return sweep.run(task, typed)
@@ -47,10 +63,14 @@ def main() -> int:
     except (InputError, OSError, *compose.ERRORS) as error:
         message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         lines = [line for line in message.splitlines() if line.strip() and not line.lstrip().startswith(NOISE)]
-        complaints.print(f"[red]error[/]  {escape(compose.plain_words(' '.join(lines)))}")
+        complain("error", compose.plain_words(" ".join(lines)))
         return 2
-    except KeyboardInterrupt as stop:
-        return 128 + getattr(stop, "number", signal.SIGINT)
+
+
+def complain(what: str, message: str) -> None:
+    """Say what went wrong, in one line."""
+    Console(stderr=True, **sweep.PLAIN).print(f"[red]{what}[/]  {escape(message)}")
+    last_word(f"{what}  {message}")
 
 
 def keep_own(typed: compose.Typed) -> None:
@@ -85,7 +105,7 @@ def train_one(cfg: DictConfig) -> None:
         title = identity.title
         run, folder = job.run(Record(config, identity), console)
     except (InputError, RunFailed) as error:
-        Console(stderr=True, **sweep.PLAIN).print(f"[red]failed[/]  {title}: {escape(str(error))}")
+        complain("failed", f"{title}: {error}")
         sys.exit(1)
     row = (identity.table, identity.row) if identity.table and identity.row else identity.like
     print_run(run, published(*row) if row else None, folder, console)

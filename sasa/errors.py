@@ -17,12 +17,20 @@ class RunFailed(Exception):
     """A run that failed, in one line; its record tells more."""
 
 
+class RankLost(RuntimeError):
+    """Another process of the same run has ended without a word, or cannot be reached."""
+
+
 class Interrupted(KeyboardInterrupt):
     """The user or the system asked the run to stop."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+class Stopped(Interrupted):
+    """The same at the end of a step, with the checkpoint written: on all ranks of the run at once."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

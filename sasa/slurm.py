@@ -24,6 +24,7 @@ from rich.markup import escape
 from sasa import job
 from sasa.config import compose
 from sasa.errors import InputError, Interrupted
+from sasa.lead import led
 from sasa.records import jobs
 from sasa.records.folder import Record
 from sasa.records.result import Run, read_result
@@ -66,12 +67,18 @@ class Job:
 
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
         try:
-            compose.register()
-            compose.launch(self.task, compose.Typed(self.words, ()))
+            if code := led(self.work):
+                sys.exit(code)
         except Interrupted as stop:
             if stop.number == signal.SIGUSR2:
                 run_again(stop.number, None)
             sys.exit(128 + stop.number)
+
+    def work(self) -> int:
+        """Train; of several tasks the first does, and the others are its ranks."""
+        compose.register()
+        compose.launch(self.task, compose.Typed(self.words, ()))
+        return 0
 
     def checkpoint(self) -> Any:
         """What is to run next time: the same, since a run goes on from its own checkpoint."""

@@ -1,5 +1,6 @@
 """Batch norm's running statistics move once a step, by the mean over its micro-batches."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sasa.config.identity import Identity
 from sasa.data.build import splits
 from sasa.models.build import network, set_bn_decay
 from sasa.records.folder import Record
-from sasa.train.batch_norm import moved_once
+from sasa.train.batch_norm import Running
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection
 from sasa.train.loop import Trainer, seed_everything
@@ -27,6 +28,16 @@ def small() -> nn.Sequential:
     set_bn_decay(network, DECAY)
     network(torch.randn(8, 3, 9, 9))
     return network
+
+
+def step(network: nn.Module, batches: Sequence[torch.Tensor], forward: Callable[..., torch.Tensor]) -> None:
+    """One step of training, without the update of the weights."""
+    running = Running(network)
+    moved = []
+    for images in batches:
+        forward(images).square().sum().backward()
+        moved.append(running.moved())
+    running.move([torch.stack(values).mean(0) for values in zip(*moved, strict=True)])
 
 
 def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -47,8 +58,7 @@ def test_they_move_by_the_mean_over_micro_batches() -> None:
         network.get_submodule(name).register_forward_pre_hook(note)
     sizes, scales = (6, 6, 2), (1, 3, -2)
     batches = [scale * torch.randn(size, 3, 9, 9) + scale for size, scale in zip(sizes, scales, strict=True)]
-    for images in moved_once(network, batches):
-        network(images).square().sum().backward()
+    step(network, batches, network)
     for name, value in statistics(network).items():
         expected = DECAY * before[name] + (1 - DECAY) * torch.stack(seen[name]).mean(0)
         torch.testing.assert_close(value, expected)
@@ -59,8 +69,7 @@ def test_one_micro_batch_moves_them_as_torch_does() -> None:
     images = torch.randn(8, 3, 9, 9)
     for _ in range(3):
         other(images)
-        for batch in moved_once(one, [images]):
-            one(batch)
+        step(one, [images], one)
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
@@ -70,10 +79,8 @@ def test_a_compiled_network_is_compiled_once() -> None:
     compiled = torch.compile(other, backend=counter)
     images = torch.randn(3, 8, 3, 9, 9)
     for _ in range(4):
-        for batch in moved_once(plain, list(images)):
-            plain(batch)
-        for batch in moved_once(other, list(images)):
-            compiled(batch)
+        step(plain, images, plain)
+        step(other, images, compiled)
     assert counter.frame_count == 1
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in other.state_dict().items())
 

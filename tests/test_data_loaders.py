@@ -70,7 +70,8 @@ def test_batches_do_not_depend_on_workers_or_on_where_the_epoch_starts(kind: str
     for workers in (1, 2):
         assert equal(whole, read(epoch(data(workers=workers, **changes), parts)))
     for start, workers in ((3, 0), (5, 2)):
-        assert equal(whole[start:], read(epoch(data(workers=workers, **changes), parts, start_batch=start)))
+        rest = range(start, len(whole))
+        assert equal(whole[start:], read(epoch(data(workers=workers, **changes), parts, numbers=rest)))
     fresh = splits(data(**changes))
     assert equal(whole, read(epoch(data(**changes), fresh)))
     assert not equal(whole, read(epoch(data(**changes), parts, epoch=3)))
@@ -164,19 +165,31 @@ def test_held_out_images_do_not_depend_on_the_run_and_are_not_trained_on() -> No
     assert len(splits(data(validation=0.999)).train) == 1
 
 
-@given(images=st.integers(1, 60), batch=st.integers(1, 70), seed=st.integers(-(2**62), 2**62), start=st.integers(0, 80))
-def test_an_epoch_is_every_image_at_most_once_and_never_empty(images: int, batch: int, seed: int, start: int) -> None:
-    whole = list(TrainOrder(images, seed=seed, epoch=0, batch=batch, start_batch=0))
+@given(images=st.integers(1, 60), batch=st.integers(1, 70), seed=st.integers(-(2**62), 2**62), some=st.data())
+def test_an_epoch_is_every_image_at_most_once_and_never_empty(
+    images: int, batch: int, seed: int, some: st.DataObject
+) -> None:
+    count = batches_per_epoch(images, batch)
+    whole = list(TrainOrder(images, seed=seed, epoch=0, batch=batch, numbers=range(count)))
     positions = [position for keys in whole for _, _, position in keys]
-    assert len(whole) == batches_per_epoch(images, batch) >= 1
+    assert len(whole) == count >= 1
     assert len(set(positions)) == len(positions) == min(images, len(whole) * batch)
     assert set(positions) <= set(range(images))
-    rest = TrainOrder(images, seed=seed, epoch=0, batch=batch, start_batch=start)
-    assert list(rest) == whole[start:]
-    assert len(rest) == len(whole[start:])
-    evaluation = EvalOrder(images, batch=batch)
-    assert [position for positions in evaluation for position in positions] == list(range(images))
-    assert len(evaluation) == len(list(evaluation))
+    numbers = sorted(some.draw(st.sets(st.integers(0, count - 1))))
+    share = TrainOrder(images, seed=seed, epoch=0, batch=batch, numbers=numbers)
+    assert list(share) == [whole[number] for number in numbers]
+    assert len(share) == len(numbers)
+
+
+@given(images=st.integers(1, 60), batch=st.integers(1, 70), ranks=st.integers(1, 9))
+def test_an_evaluation_is_every_image_once_in_order_or_shared_by_ranks_in_turn(
+    images: int, batch: int, ranks: int
+) -> None:
+    whole = list(EvalOrder(images, batch=batch))
+    assert [position for positions in whole for position in positions] == list(range(images))
+    shares = [EvalOrder(images, batch=batch, rank=rank, ranks=ranks) for rank in range(ranks)]
+    assert [list(share) for share in shares] == [whole[rank::ranks] for rank in range(ranks)]
+    assert [len(share) for share in shares] == [len(list(share)) for share in shares]
 
 
 @pytest.fixture
@@ -215,10 +228,9 @@ def test_broken_images_are_left_out_and_counted_once(workers: int, broken: Path)
     for number in (0, 1):
         loader = epoch(config, parts, epoch=number, batch=1)
         batches = read(loader)
-        assert len(batches) == len(parts.train) - len(bad)  # a batch of nothing but broken images is not yielded
-        assert loader.position == len(parts.train)  # but counted
-        assert set(loader.skipped) == bad
-        assert len(loader.skipped) == len(bad)
+        assert len(batches) == len(parts.train)
+        assert sum(not len(images) for images, _ in batches) == len(bad)  # of nothing but broken images
+        assert set(loader.samples.skipped) == bad
     sizes = [len(labels) for _, labels in read(epoch(config, parts, batch=8))]
     assert 16 - len(bad) <= sum(sizes) <= 16
 

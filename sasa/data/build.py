@@ -1,5 +1,6 @@
 """From the data part of a configuration to training, validation and test samples, and their loaders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from sasa.config.choices import Augment
 from sasa.config.data import Data
-from sasa.data.loader import EvalOrder, Loader, TrainOrder
+from sasa.data.loader import EvalOrder, Loader, TrainOrder, batches_per_epoch
 from sasa.data.samples import Samples, Source
 from sasa.data.seeds import hash64
 from sasa.data.shapes import Shapes
@@ -64,20 +65,23 @@ def train_loader(
     seed: int,
     epoch: int,
     batch: int,
-    start_batch: int = 0,
+    numbers: Sequence[int] | None = None,
     device: torch.device | str,
 ) -> Loader:
     """Batches of one epoch of training, shuffled and augmented by (seed, epoch, index) alone.
 
-    start_batch leaves out the first batches, for a run that is resumed. An incomplete last batch is dropped.
+    numbers: which of them, all by default. An incomplete last batch is dropped.
     """
-    order = TrainOrder(len(splits.train), seed=seed, epoch=epoch, batch=batch, start_batch=start_batch)
-    return Loader(splits.train, order, data, device, start_batch)
+    images = len(splits.train)
+    numbers = range(batches_per_epoch(images, batch)) if numbers is None else numbers
+    return Loader(splits.train, TrainOrder(images, seed=seed, epoch=epoch, batch=batch, numbers=numbers), data, device)
 
 
-def eval_loader(dataset: Samples, data: Data, *, batch: int, device: torch.device | str) -> Loader:
-    """Batches of every sample once, in order, without augmentation."""
-    return Loader(dataset, EvalOrder(len(dataset), batch=batch), data, device)
+def eval_loader(
+    dataset: Samples, data: Data, *, batch: int, device: torch.device | str, rank: int = 0, ranks: int = 1
+) -> Loader:
+    """Batches of every sample once, in order, without augmentation; of several ranks, each takes a batch in turn."""
+    return Loader(dataset, EvalOrder(len(dataset), batch=batch, rank=rank, ranks=ranks), data, device)
 
 
 def open_source(data: Data, part: str, boxes: bool) -> Source:

@@ -1,9 +1,8 @@
 """Loaders: the batches of one epoch, from this process or from workers, always the same ones."""
 
-import math
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,74 +22,58 @@ def batches_per_epoch(images: int, batch: int) -> int:
 
 
 class TrainOrder:
-    """Keys of an epoch's batches from start_batch on; the order is a function of seed and epoch."""
+    """Keys of some of an epoch's batches, by their numbers; the order of the images is a function of seed and epoch."""
 
-    def __init__(self, images: int, *, seed: int, epoch: int, batch: int, start_batch: int) -> None:
+    def __init__(self, images: int, *, seed: int, epoch: int, batch: int, numbers: Sequence[int]) -> None:
         self.images, self.seed, self.epoch, self.batch = images, seed, epoch, batch
-        self.batches = range(start_batch, batches_per_epoch(images, batch))
+        self.numbers = numbers
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[list[Key]]:
         order = np.argsort(hash64(self.seed, self.epoch, np.arange(self.images)))
-        for number in self.batches:
+        for number in self.numbers:
             positions = order[number * self.batch : (number + 1) * self.batch].tolist()
             yield [(self.seed, self.epoch, position) for position in positions]
 
 
 class EvalOrder:
-    """Positions of every image once, in order; the last batch may be incomplete."""
+    """Positions of every image once, in order; the last batch may be incomplete. Of several ranks, each takes a batch in turn."""
 
-    def __init__(self, images: int, *, batch: int) -> None:
+    def __init__(self, images: int, *, batch: int, rank: int = 0, ranks: int = 1) -> None:
         self.images, self.batch = images, batch
+        self.starts = range(rank * batch, images, ranks * batch)
 
     def __len__(self) -> int:
-        return math.ceil(self.images / self.batch)
+        return len(self.starts)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for start in range(0, self.images, self.batch):
+        for start in self.starts:
             yield list(range(start, min(start + self.batch, self.images)))
 
 
 class Loader:
     """Iterable of (images float32 (B, 3, S, S), labels int64 (B,)), normalised, on the device.
 
-    Broken images are an InputError, or with data.skip_broken left out of their batch and named in `skipped`. A batch
-    with no image left is not yielded, but counted in `position`: the number of the batch to resume the epoch at.
+    Broken images are an InputError, or with data.skip_broken left out of their batch and named in the samples' `skipped`:
+    a batch may have no image left.
     """
 
-    def __init__(
-        self, samples: Samples, order: TrainOrder | EvalOrder, data: Data, device: torch.device | str, start: int = 0
-    ) -> None:
+    def __init__(self, samples: Samples, order: TrainOrder | EvalOrder, data: Data, device: torch.device | str) -> None:
         self.samples, self.order, self.data = samples, order, data
         self.device = torch.device(device)
-        self.start = self.position = start
 
     def __len__(self) -> int:
         return len(self.order)
 
-    @property
-    def skipped(self) -> list[str]:
-        """Names of the broken images met so far, in this epoch or another, each once."""
-        return list(self.samples.skipped)
-
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        self.position, some = self.start, False
         for batch in self.workers():
-            self.position += 1
             if batch.broken and not self.data.skip_broken:
                 raise InputError(unreadable(*batch.broken[0]))
             self.samples.skipped.update((name, None) for name, _ in batch.broken)
-            if len(batch.labels):
-                images = batch.images.to(self.device, non_blocking=True)
-                some = True
-                yield self.samples.normalise(images), batch.labels.to(self.device, non_blocking=True)
-        if not some and self.start == 0:
-            raise InputError(
-                f"none of {len(self.samples)} images can be read, such as {self.skipped[0]}: data.skip_broken=true "
-                "leaves nothing of them, so repair the files or correct data.root"
-            )
+            images = batch.images.to(self.device, non_blocking=True)
+            yield self.samples.normalise(images), batch.labels.to(self.device, non_blocking=True)
 
     def workers(self) -> DataLoader:
         """torch's loader over raw batches: uint8 pixels, a quarter of the memory to move between processes."""

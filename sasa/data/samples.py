@@ -1,6 +1,6 @@
 """Samples: some of the images of a source, read a batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -78,4 +78,12 @@ def unreadable(name: str, reason: str) -> str:
     return (
         f"{name} cannot be read as an image ({reason}): repair or remove the file, "
         "or set data.skip_broken=true to leave such images out"
+    )
+
+
+def none_readable(count: int, skipped: Iterable[str]) -> InputError:
+    """What is raised where broken images leave nothing."""
+    return InputError(
+        f"none of {count} images can be read, such as {next(iter(skipped))}: data.skip_broken=true "
+        "leaves nothing of them, so repair the files or correct data.root"
     )

@@ -7,12 +7,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from sasa.config.choices import TrackerKind
 from sasa.config.identity import SEMANTICS, Identity, changes, differences, folder_name, key_of
 from sasa.config.schema import Config
 from sasa.errors import InputError
@@ -48,10 +50,18 @@ class Record:
         self._first: tuple[int, float] | None = None  # step and time of this process' first line of metrics
         self._last_beat = -math.inf
         self.place: tuple[int, int] | None = None  # which row of a sweep it is, and of how many
+        self.writes = True  # False: the files are another process' to write, which trains the same run
 
     def path(self, name: str) -> Path:
         """A file of this run."""
         return self.folder / name
+
+    def for_others(self) -> "Record":
+        """The same for the other processes that train the run: they write no files, and track nothing."""
+        other = copy(self)
+        other.config = replace(self.config, tracker=replace(self.config.tracker, kind=TrackerKind.none))
+        other.writes = False
+        return other
 
     def prepare(self) -> None:
         """Make the folder; InputError where nothing can be written, or where another configuration's run lies in it."""
@@ -168,7 +178,7 @@ class Record:
 
     def write_config(self) -> None:
         """config.json: the resolved configuration, the defaults that it departs from, and what the run is called."""
-        write_atomically(self.path("config.json"), json.dumps(self.run.configured(), indent=2).encode())
+        self._write("config.json", json.dumps(self.run.configured(), indent=2))
 
     def write_result(self, status: str, **fields: Any) -> None:
         """result.json: what has become of the run; fields stay until they are given anew."""
@@ -181,7 +191,7 @@ class Record:
             "job": own_job(),
         }
         self.run = replace(self.run, **now_it_is | fields)
-        write_atomically(self.path("result.json"), json.dumps(self.run.result(), indent=2).encode())
+        self._write("result.json", json.dumps(self.run.result(), indent=2))
         if status != "running":
             self.path("heartbeat.json").unlink(missing_ok=True)
 
@@ -193,12 +203,11 @@ class Record:
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """metrics.jsonl from its beginning, as it was at a checkpoint."""
-        write_atomically(self.path("metrics.jsonl"), "".join(json.dumps(line) + "\n" for line in history).encode())
+        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """One more line of metrics.jsonl."""
-        with self.path("metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        self._append("metrics.jsonl", json.dumps(line))
         self._beat(line["step"], time.monotonic())
 
     def _beat(self, step: int, clock: float) -> None:
@@ -212,12 +221,20 @@ class Record:
 
     def write_json(self, name: str, content: Any) -> None:
         """A file of the run beside the three that every run has."""
-        write_atomically(self.path(name), json.dumps(content).encode())
+        self._write(name, json.dumps(content))
 
     def log(self, text: str) -> None:
         """One more line of run.log, with the time."""
-        with self.path("run.log").open("a") as file:
-            file.write(f"{now()} {text}\n")
+        self._append("run.log", f"{now()} {text}")
+
+    def _write(self, name: str, content: str) -> None:
+        if self.writes:
+            write_atomically(self.path(name), content.encode())
+
+    def _append(self, name: str, line: str) -> None:
+        if self.writes:
+            with self.path(name).open("a") as file:
+                file.write(f"{line}\n")
 
     def _unwritten(self) -> Run:
         config, identity = asdict(self.config), self.identity

@@ -1,6 +1,7 @@
 """What classification brings to the loop: loss, evaluation and pictures."""
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 
 from sasa.config.schema import Config
 from sasa.data.build import Splits, eval_loader
-from sasa.data.samples import Samples
+from sasa.data.samples import Samples, none_readable
 from sasa.records.files import write_atomically
+from sasa.train import ranks
 from sasa.train.attention_maps import attention_maps, draw
-from sasa.train.metrics import Meter, hits
+from sasa.train.metrics import hits
 from sasa.train.optim import mixing
 from sasa.train.sheet import sheet
 
@@ -40,7 +42,7 @@ class Classification:
         return torch.compile(model)
 
     def loss(self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the sums of the measures over it."""
+        """The loss of a batch, and what a Meter adds up of it."""
         targets = labels
         if self.mixing and len(images) % 2 == 0:
             images, targets = self.mixing(images, labels)
@@ -54,21 +56,27 @@ class Classification:
     ) -> dict[str, float]:
         """Mean cross-entropy, top-1 and top-5 (percent) of a model in evaluation mode."""
         model.eval()
-        meter = None
+        rows = []
         for images, labels in batches:
-            meter = meter or Meter(self.measures, images.device)
-            images = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.train.amp):
-                logits = model(images).float()
-            meter.add(len(labels), hits(F.cross_entropy(logits, labels), logits, labels))
-        assert meter is not None
-        return meter.means()
+            if len(images):
+                images = images.contiguous(memory_format=torch.channels_last)
+                with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.train.amp):
+                    logits = model(images).float()
+                rows.append(hits(F.cross_entropy(logits, labels), logits, labels))
+            else:  # all of them are broken
+                rows.append(torch.zeros(1 + len(self.measures), dtype=torch.float64, device=images.device))
+        each = ranks.in_turn(torch.stack(rows).tolist() if rows else [])
+        count, *totals = (math.fsum(column) for column in zip(*each, strict=True))
+        if not count:
+            raise none_readable(len(samples), samples.skipped)
+        return {name: total / count for name, total in zip(self.measures, totals, strict=True)}
 
     @torch.no_grad()
     def picture(self, model: nn.Module, samples: Samples, path: Path, device: torch.device) -> None:
         """Save the first images with their classes and the predicted ones; beside it, what attention looks at."""
         data = self.config.data
-        images, labels = next(iter(eval_loader(samples, data, batch=SHEET_IMAGES, device=device)))
+        batches = eval_loader(samples, data, batch=SHEET_IMAGES, device=device)
+        images, labels = next(batch for batch in batches if len(batch[0]))
         predicted = model.eval()(images).argmax(1)
         names, labels, predicted = self.splits.classes, labels.cpu(), predicted.cpu()
         sheet(images.cpu(), labels, predicted, names, path, mean=data.mean, std=data.std)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from sasa.config.schema import Config
 from sasa.data.boxes import PADDING, Boxed
 from sasa.data.build import Splits, eval_loader
-from sasa.data.samples import Samples
+from sasa.data.samples import Samples, none_readable
+from sasa.train import ranks
 from sasa.train.average_precision import Numbers, average_precision
 from sasa.train.detections import Detections
 from sasa.train.sheet import box_sheet
@@ -39,29 +40,38 @@ class Detection:
         return model
 
     def loss(self, forward: Callable[..., Any], images: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the sums of the measures over it."""
+        """The loss of a batch, and what a Meter adds up of it."""
         targets = []
         for rows in objects:
             rows = rows[rows[:, 4] != PADDING]
             targets.append({"boxes": rows[:, :4], "labels": rows[:, 4].long()})
         losses = forward(list(images), targets)
         parts = torch.stack([losses["classification"], losses["bbox_regression"]])
-        return parts.sum(), torch.cat([parts.sum(0, keepdim=True), parts]).detach().double() * len(images)
+        means = torch.cat([parts.new_ones(1), parts.sum(0, keepdim=True), parts])
+        return parts.sum(), means.detach().double() * len(images)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], samples: Samples) -> Numbers:
         """COCO's AP (percent) of a model in evaluation mode; images that cannot be read are left out."""
-        rows: list[np.ndarray] = [np.empty((0, 7))]
-        read: list[int] = []
+        batches_read: list[tuple[list[int], np.ndarray]] = []
         for images, numbers in batches:
-            read += numbers.tolist()
-            for number, detections in zip(numbers.tolist(), self.detect(model, images, numbers, samples), strict=True):
+            rows = [np.empty((0, 7))]
+            detected = self.detect(model, images, numbers, samples) if len(images) else []
+            for number, detections in zip(numbers.tolist(), detected, strict=True):
                 corners = detections.boxes
                 sides = corners[:, 2:] - corners[:, :2]
                 image = np.full(len(corners), number + 1)
                 rows.append(np.column_stack([image, corners[:, :2], sides, detections.scores, detections.labels + 1]))
-        truth = source(samples).annotations.truth(np.array(read), self.splits.classes)
-        means, self.by_class = average_precision(truth, np.concatenate(rows))
+            batches_read.append((numbers.tolist(), np.concatenate(rows)))
+        everything = ranks.in_turn(batches_read)
+        read = [number for numbers, _ in everything for number in numbers]
+        if not read:
+            raise none_readable(len(samples), samples.skipped)
+        numbers_and_classes = None
+        if ranks.rank() == 0:  # it takes seconds
+            truth = source(samples).annotations.truth(np.array(read), self.splits.classes)
+            numbers_and_classes = average_precision(truth, np.concatenate([rows for _, rows in everything]))
+        means, self.by_class = ranks.from_first(numbers_and_classes)
         return means
 
     def detect(self, model: nn.Module, images: Tensor, numbers: Tensor, samples: Samples) -> list[Detections]:
@@ -84,7 +94,8 @@ class Detection:
     def picture(self, model: nn.Module, samples: Samples, path: Path, device: torch.device) -> None:
         """Save the first images with the true boxes and those detections; by_class.csv beside it has the APs of the classes."""
         data, boxed = self.config.data, source(samples)
-        images, numbers = next(iter(eval_loader(samples, data, batch=SHEET_IMAGES, device=device)))
+        batches = eval_loader(samples, data, batch=SHEET_IMAGES, device=device)
+        images, numbers = next(batch for batch in batches if len(batch[0]))
         shown = [item[item.scores >= SHOWN] for item in self.detect(model, images, numbers, samples)]
         true = [boxed.annotations.objects(number)[0].numpy() for number in numbers.tolist()]
         pictures = [boxed.decode(number) for number in numbers.tolist()]

@@ -9,6 +9,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from sasa.errors import InputError
+from sasa.train import ranks
 
 
 @contextmanager
@@ -16,16 +17,19 @@ def taken_device(name: str, output: Path) -> Iterator[torch.device]:
     """The torch device of a name, held until the end; "auto" is a GPU if there is one. InputError without the one asked for.
 
     Runs side by side, of one sweep or of several, take a GPU each; where there are more runs than GPUs they share them.
+    Of the ranks of one run on this machine, each takes the GPU of its number.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device=cuda: torch finds no GPU on this machine. Use device=cpu or device=auto")
     if name == "cpu" or not torch.cuda.is_available():
         yield torch.device("cpu")
         return
-    names = [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
-    with first_free(names, output / ".locks") as index:
-        torch.cuda.set_device(index)
-        yield torch.device("cuda", index)
+    count = torch.cuda.device_count()
+    mine = [int(os.environ.get("LOCAL_RANK", "0")) % count] if ranks.size() > 1 else range(count)
+    names = [str(torch.cuda.get_device_properties(index).uuid) for index in mine]
+    with first_free(names, output / ".locks") as place:
+        torch.cuda.set_device(mine[place])
+        yield torch.device("cuda", mine[place])
 
 
 @contextmanager

@@ -49,12 +49,6 @@ class Interrupt:
             self.number = unheard[0] if unheard else None
         return self
 
-    def obey(self) -> None:
-        """Raise Interrupted if a signal was noted that is to be obeyed."""
-        if self.number is not None and not goes_on(self.number):
-            raise Interrupted(self.number)
-        self.number = None
-
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
         if not goes_on(number):

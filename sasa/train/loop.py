@@ -17,18 +17,19 @@ from torch import Tensor, nn
 from sasa.config.schema import Config
 from sasa.data.build import eval_loader, train_loader
 from sasa.data.loader import batches_per_epoch
-from sasa.data.samples import Samples
-from sasa.errors import Diverged
+from sasa.data.samples import Samples, none_readable
+from sasa.errors import Diverged, Stopped
 from sasa.records.folder import Record
-from sasa.train import checkpoint
-from sasa.train.batch_norm import moved_once
+from sasa.train import checkpoint, ranks
+from sasa.train.batch_norm import Running
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection
 from sasa.train.display import Display
-from sasa.train.interrupt import Interrupt
+from sasa.train.interrupt import Interrupt, goes_on
 from sasa.train.metrics import Meter
 from sasa.train.optim import averaged, optimizer, schedule
 from sasa.train.track import Tracker
+from sasa.train.tree import TreeSum
 
 
 @dataclass
@@ -37,7 +38,6 @@ class Progress:
 
     epoch: int = 0  # epochs done
     step: int = 0  # steps done of the next epoch
-    batches: int = 0  # micro-batches read of the next epoch; a wholly broken one makes no part of a step
     images: int = 0
     seconds: float = 0.0  # of training alone
     history: list[dict[str, Any]] = field(default_factory=list)  # the lines of metrics.jsonl
@@ -67,6 +67,8 @@ class Trainer:
         self.config, self.task, self.splits, self.device, self.record = config, task, task.splits, device, record
         micro_batches = batches_per_epoch(len(self.splits.train), train.micro_batch)
         self.accumulate = min(train.batch // train.micro_batch, micro_batches)
+        ranks.check_share(self.accumulate, f"train.batch={train.batch} train.micro_batch={train.micro_batch}")
+        self.share = self.accumulate // ranks.size()  # micro-batches of each step that are this rank's
         self.steps_per_epoch = micro_batches // self.accumulate
         self.steps = train.epochs * self.steps_per_epoch
 
@@ -76,10 +78,13 @@ class Trainer:
         self.optimizer = optimizer(self.model, train)
         self.schedule = schedule(self.optimizer, train, self.steps_per_epoch)
         self.average = averaged(self.model, train)
+        self.trained = [value for value in self.model.parameters() if value.requires_grad]
 
         self.progress = Progress()
         self.meter = Meter(task.measures, device)  # since the last line of metrics
         self.losses: list[tuple[int, Tensor]] = []  # not yet looked at, so that a GPU need not wait at each step
+        self.interrupt = Interrupt()
+        self.stop: int | None = None  # the signal that came to a rank, once all of them know
         self.saved = time.monotonic()
 
     @property
@@ -93,70 +98,113 @@ class Trainer:
         return self.average.module if self.average else self.model
 
     def run(self, console: Console, tracker: Tracker) -> None:
-        """Train what is left. Interrupted (after a checkpoint) on Ctrl-C or SIGTERM; Diverged if the loss is not finite."""
+        """Train what is left. Stopped (after a checkpoint) on Ctrl-C or SIGTERM; Diverged if the loss is not finite."""
         progress = self.progress
         self.record.write_metrics(progress.history)
         title = self.record.identity.title + (f" seed={self.config.seed}" if self.config.seed else "")
         display = Display(console, title, self.steps, self.steps_done, self.record.place)
-        with Interrupt() as interrupt, display:
+        with self.interrupt, display:
             while progress.epoch < self.config.train.epochs:
-                self.train_epoch(interrupt, display, tracker)
+                self.train_epoch(display, tracker)
                 if len(self.splits.validation):
                     self.note_validation(self.validate(), display, tracker)
                 self.keep()
-                progress.epoch, progress.step, progress.batches = progress.epoch + 1, 0, 0
+                progress.epoch, progress.step = progress.epoch + 1, 0
+                self.meet()
                 self.save()
-                interrupt.obey()
+                self.obey()
 
-    def train_epoch(self, interrupt: Interrupt, display: Display, tracker: Tracker) -> None:
+    def train_epoch(self, display: Display, tracker: Tracker) -> None:
         """The steps that are left of an epoch."""
         train, progress = self.config.train, self.progress
+        left = range(progress.step * self.accumulate, self.steps_per_epoch * self.accumulate)
         loader = train_loader(
             self.splits,
             self.config.data,
             seed=self.config.seed,
             epoch=progress.epoch,
             batch=train.micro_batch,
-            start_batch=progress.batches,
+            numbers=[number for number in left if number % self.accumulate // self.share == ranks.rank()],
             device=self.device,
         )
         batches = iter(loader)
         images, seconds = progress.images, progress.seconds  # at the last line of metrics
         started = time.monotonic()
-        while progress.step < self.steps_per_epoch and (gathered := list(islice(batches, self.accumulate))):
-            self.train_step(gathered)
+        while progress.step < self.steps_per_epoch:
+            self.train_step(list(islice(batches, self.share)))
             progress.step += 1
-            progress.batches = loader.position
-            progress.skipped = sorted({*progress.skipped, *loader.skipped})
             if line := self.steps_done % train.log_steps == 0 or progress.step == self.steps_per_epoch:
                 self.check_losses()  # waits for the device, whose work belongs into the seconds
             progress.seconds += time.monotonic() - started
-            if line:
+            if line and progress.images > images:
                 speed = (progress.images - images) / (progress.seconds - seconds)
                 self.note_training(speed, display, tracker)
                 images, seconds = progress.images, progress.seconds
-            if interrupt.number is not None or time.monotonic() - self.saved > 60 * train.checkpoint_minutes:
+            if self.stop or time.monotonic() - self.saved > 60 * train.checkpoint_minutes:
                 self.save()
-                interrupt.obey()
+                self.obey()
             started = time.monotonic()
+        if not progress.images:
+            raise none_readable(len(self.splits.train), progress.skipped)
 
     def train_step(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """One update, from micro-batches of images and labels on the device."""
+        """One update, from this rank's micro-batches of images and labels on the device, and from those of the others."""
         self.model.train()
-        seed_everything(self.config.seed, self.steps_done, 1)  # so that mixing depends on the step alone
         self.schedule.step_update(self.steps_done)
+        running, total, rows = Running(self.model), TreeSum(len(batches)), []
+        for number, (images, labels) in enumerate(batches, ranks.rank() * len(batches)):
+            seed_everything(self.config.seed, self.steps_done, 1, number)  # so that mixing depends on nothing else
+            part, row = self.micro_batch(running, images, labels)
+            total.add(part)
+            rows.append(row)
+        sizes = [len(images) for images, _ in batches]
+        images_read, micro_batches = self.meet(sum(sizes), len(sizes) - sizes.count(0))
+        self.progress.images += images_read
+        for row in ranks.rows_of_all(torch.stack(rows)):
+            self.meter.add(row[:-1])
+            self.losses.append((self.steps_done, row[-1]))
+        if micro_batches:
+            self.update(running, torch._foreach_div(ranks.sum_of_all(total.total()), micro_batches))
+
+    def micro_batch(self, running: Running, images: Tensor, labels: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What a micro-batch adds to a step: gradients and running statistics; and for the meter, with the loss at the end."""
+        if not len(images):  # all of them are broken
+            nothing = [torch.zeros_like(value) for value in (*self.trained, *running.values)]
+            return nothing, torch.zeros(2 + len(self.task.measures), dtype=torch.float64, device=self.device)
+        images = images.contiguous(memory_format=self.layout)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.amp):
+            loss, sums = self.task.loss(self.forward, images, labels)
+        loss.backward()
+        gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in self.trained]
         self.optimizer.zero_grad(set_to_none=True)
-        for images, labels in moved_once(self.model, batches):
-            images = images.contiguous(memory_format=self.layout)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.amp):
-                loss, sums = self.task.loss(self.forward, images, labels)
-            (loss / len(batches)).backward()
-            self.meter.add(len(images), sums)
-            self.losses.append((self.steps_done, loss.detach()))
-            self.progress.images += len(images)
+        return [*gradients, *running.moved()], torch.cat([sums, loss.detach().double()[None]])
+
+    def update(self, running: Running, means: Sequence[Tensor]) -> None:
+        """Move weights, running statistics and averages by the means over the micro-batches of a step."""
+        for value, mean in zip(self.trained, means, strict=False):
+            value.grad = mean
+        running.move(means[len(self.trained) :])
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         if self.average:
             self.average.update(self.model, self.steps_done + 1)
+
+    def meet(self, *counts: int) -> list[int]:
+        """Sums of counts over all ranks, which learn of the broken images that others met, and of a signal to any of them."""
+        splits, known = self.splits, {*self.progress.skipped}
+        broken = sorted({*splits.train.skipped, *splits.validation.skipped, *splits.test.skipped} - known)
+        signal = self.interrupt.number
+        sums, news = ranks.agree(*counts, news=(signal, broken) if signal or broken else None)
+        for number, names in news:
+            self.stop = self.stop or number
+            self.progress.skipped = sorted({*self.progress.skipped, *names})
+        return sums
+
+    def obey(self) -> None:
+        """Raise Stopped if a signal that is to be obeyed came to any rank."""
+        if self.stop and not goes_on(self.stop):
+            raise Stopped(self.stop)
+        self.stop = self.interrupt.number = None
 
     def check_losses(self) -> None:
         """Raise Diverged at the first step whose loss is not finite."""
@@ -172,9 +220,10 @@ class Trainer:
 
     def evaluate(self, dataset: Samples, model: nn.Module | None = None) -> dict[str, Any]:
         """The task's measures of the evaluated weights, or of others, on a split."""
-        loader = eval_loader(dataset, self.config.data, batch=self.config.train.micro_batch, device=self.device)
+        batch, share = self.config.train.micro_batch, {"rank": ranks.rank(), "ranks": ranks.size()}
+        loader = eval_loader(dataset, self.config.data, batch=batch, device=self.device, **share)
         means: dict[str, Any] = dict(self.task.evaluate(model or self.best, loader, dataset))
-        self.progress.skipped = sorted({*self.progress.skipped, *loader.skipped})
+        self.meet()
         return means
 
     def picture(self, dataset: Samples) -> Path:
@@ -193,7 +242,7 @@ class Trainer:
     def note_validation(self, means: dict[str, Any], display: Display, tracker: Tracker) -> None:
         """The measures after an epoch, and for detection a picture."""
         self.note("validation", means, tracker)
-        if self.task.draws_each_epoch:
+        if self.task.draws_each_epoch and self.record.writes:
             tracker.picture("samples", self.picture(self.splits.validation), self.steps_done)
         text = f"epoch {self.epoch}  validation  {self.task.summary(means)}"
         display.line(text)
@@ -213,6 +262,8 @@ class Trainer:
 
     def keep(self) -> None:
         """The evaluated weights as safetensors: of every n-th epoch, and of the best one so far."""
+        if not self.record.writes:
+            return
         epoch, every = self.progress.epoch + 1, self.config.train.keep_epochs
         if every and epoch % every == 0:
             checkpoint.save_weights(self.record.path(f"epoch_{epoch}.safetensors"), self.best)
@@ -222,6 +273,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint, unless the loss or the weights have diverged since the last one."""
+        if not self.record.writes:
+            return
         self.check_losses()
         if not all(bool(value.isfinite().all()) for value in self.model.state_dict().values()):
             at = f"after step {self.steps_done} of {self.steps}"

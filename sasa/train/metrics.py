@@ -13,10 +13,9 @@ class Meter:
         self.measures = measures
         self.sums = torch.zeros(1 + len(measures), dtype=torch.float64, device=device)  # images, then each measure
 
-    def add(self, images: int, sums: Tensor) -> None:
-        """A batch: how many images, and the sum of each measure over them."""
-        count = torch.full((1,), images, dtype=torch.float64, device=sums.device)
-        self.sums += torch.cat([count, sums.detach()])
+    def add(self, sums: Tensor) -> None:
+        """A batch: how many images it has, and the sum of each measure over them."""
+        self.sums += sums
 
     def means(self) -> dict[str, float]:
         """The mean of each measure."""
@@ -25,6 +24,10 @@ class Meter:
 
 
 def hits(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Sums over a batch of the loss (given as a mean), top-1 and top-5 hits in percent: logits (B, classes), labels (B,)."""
+    """The images of a batch, and sums over them of the loss (given as a mean), top-1 and top-5 hits in percent.
+
+    logits (B, classes), labels (B,); float64 (4,), for a Meter.
+    """
+    images = loss.detach().new_full((), len(labels), dtype=torch.float64)
     best = logits.detach().topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-    return torch.stack([loss.detach().double() * len(labels), 100.0 * best[:, :1].sum(), 100.0 * best.sum()])
+    return torch.stack([images, loss.detach() * images, 100.0 * best[:, :1].sum(), 100.0 * best.sum()])

@@ -3,6 +3,7 @@
 import math
 import platform
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -22,12 +23,12 @@ from sasa.config.choices import TaskKind
 from sasa.config.identity import at_paper_size
 from sasa.cost import cost, cost_and_layers
 from sasa.data.build import Splits, splits
-from sasa.errors import Diverged, InputError
+from sasa.errors import Diverged, InputError, RankLost, Stopped
 from sasa.models.build import network, set_bn_decay
 from sasa.records.files import now
 from sasa.records.folder import Record
 from sasa.records.result import Costs, Run, read_result
-from sasa.train import checkpoint
+from sasa.train import checkpoint, ranks
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection
 from sasa.train.device import taken_device
@@ -38,14 +39,41 @@ from sasa.train.track import Tracker, open_tracker
 
 def train(record: Record, console: Console, send_table: Callable[[Record, Tracker], None]) -> None:
     """Train what is left of a run, and record what came of it; send_table gives the tracker its table of the paper."""
-    with taken_device(record.config.device, record.output) as device:
+    ranks.from_first(record.for_others())
+    with ranks.one_for_all(), taken_device(record.config.device, record.output) as device:
         train_on(device, record, console, send_table)
+
+
+def lead(work: Callable[[], int]) -> int:
+    """Do the work of rank 0, in whose trainings the others take part until it ends; returns the exit status."""
+    ranks.join()
+    try:
+        return work()
+    finally:
+        with suppress(RankLost, ranks.Told):
+            ranks.from_first(None)
+
+
+def follow() -> int:
+    """Take part in whatever rank 0 trains, until it ends; returns the exit status. Nothing is written or said but by rank 0."""
+    ranks.join()
+    while True:
+        try:
+            record = ranks.from_first(None)
+            if record is None:
+                return 0
+            with ranks.one_for_all(), taken_device(record.config.device, record.output) as device:
+                train_on(device, record, Console(quiet=True), lambda *_: None)
+        except RankLost:
+            return 1
+        except (Stopped, Exception):  # rank 0 has it, too
+            continue
 
 
 def train_on(
     device: torch.device, record: Record, console: Console, send_table: Callable[[Record, Tracker], None]
 ) -> None:
-    """The same on one device."""
+    """The same on one device of each rank."""
     config = record.config
     backend = ops.resolve(config.kernel.backend, device, torch.bfloat16 if config.train.amp else torch.float32)
     (costs, layers), paper_costs = cost_and_layers(config), cost(at_paper_size(config))
@@ -54,11 +82,13 @@ def train_on(
     seed_everything(config.seed, 0)
     model = network(config)
     set_bn_decay(model, config.train.bn_decay)
-    if config.backbone.weights is not None:
+    if config.backbone.weights is not None and record.writes:
         record.log(f"starting from {load_weights(model, config)}")
+    ranks.begin_alike(model)
     task = Detection(config, data) if detection else Classification(config, data)
     trainer = Trainer(model, task, config, device, record)
-    state = last_checkpoint(record, data, device)
+    check_same_images(data)
+    state = ranks.from_first(last_checkpoint(record, data) if record.writes else None)
     if state:
         trainer.load(state)
         console.print(f"going on from step {trainer.steps_done} of {trainer.steps}")
@@ -92,13 +122,23 @@ def train_on(
         tracker.close({**scores(record), **costs, "paper": paper_costs, "backend": backend}, failed=not done)
 
 
-def last_checkpoint(record: Record, data: Splits, device: torch.device) -> dict[str, Any] | None:
+def check_same_images(data: Splits) -> None:
+    """InputError where the images of this rank's machine are not as many as those of rank 0's."""
+    first, here = ranks.from_first(sizes(data)), sizes(data)
+    if first != here:
+        raise InputError(
+            f"data.root has {here} images on {socket.gethostname()}, and {first} on the machine of rank 0: "
+            "give all machines the same"
+        )
+
+
+def last_checkpoint(record: Record, data: Splits) -> dict[str, Any] | None:
     """The furthest checkpoint of this key, of this folder or of another one that was left unfinished."""
     best: tuple[tuple[int, int], dict[str, Any]] | None = None
     for folder in (record.folder, *record.others()):
         path = folder / "checkpoint.pt"
         if path.exists():
-            state = checkpoint.load(path, device)
+            state = checkpoint.load(path)
             if state["key"] != record.key:
                 raise InputError(
                     f"{path} is of another configuration. Remove it, or give another folder with output=<folder>"
@@ -133,6 +173,8 @@ def conclude(trainer: Trainer, record: Record) -> None:
     test = trainer.evaluate(trainer.splits.test)
     if not math.isfinite(test.get("loss", 0.0)):
         raise Diverged(f"the loss on the test images is {test['loss']}: try a lower train.lr")
+    if not record.writes:
+        return
     trainer.picture(trainer.splits.test)
     checkpoint.save_weights(record.path("weights.safetensors"), trainer.best)
     last = next((line for line in reversed(progress.history) if line["split"] == "validation"), None)
