@@ -35,7 +35,7 @@ TESTS = {  # of the first pattern that fits; those that notice most come first
     "models/*": "recipe networks timm_models",
     "data/box*": "detection data_shapes",
     "data/coco.py": "detection",
-    "data/*": "data_loaders held_out data_readers data_shapes",
+    "data/*": "data_shapes data_readers held_out data_loaders",
     "train/detection*": "detection recipe",
     "train/average_precision.py": "detection",
     "train/attention_maps.py": "attention_maps",
@@ -110,7 +110,8 @@ def main() -> int:
                 shutil.copy(name, Path(folder, name))
         os.chdir(folder)
         sys.path[0], sys.dont_write_bytecode = folder, True
-        os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")  # files change within a second
+        os.environ.update(OMP_NUM_THREADS="1", PYTHONPATH=folder)
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # files change within a second
         tried, survived = 0, 0
         green: list[list[str]] = []
         for mutant in sample(options.code, options.count, options.seed):
