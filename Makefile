@@ -42,6 +42,7 @@ costs: setup  ## FLOPs and parameters of every row beside the paper's; trains no
 
 bench: setup  ## Time the operation, networks and detectors against their contenders (ARGS=--quick)
 	$(BIN)/python -m sasa.bench ops $(ARGS)
+	$(BIN)/python -m sasa.bench stems $(ARGS)
 	$(BIN)/python -m sasa.bench models $(ARGS)
 	$(BIN)/python -m sasa.bench detectors $(ARGS)
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from sasa.bench import __main__ as command
-from sasa.bench import contenders, detectors, measure, ops
+from sasa.bench import contenders, detectors, measure, ops, stems
+from sasa.nn.attention import AttentionOptions
+from sasa.nn.stem import build_stem
 from sasa.ops import reference
 from sasa.ops.arguments import Arguments
 from sasa.report.paper import TABLES
@@ -28,6 +30,23 @@ def test_flex_attention_computes_the_operation_forward() -> None:
     expected = reference.forward(Arguments(*inputs, 2, 5))[0]
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # what it computes, not how fast
         torch.testing.assert_close(contenders.flex()(*inputs), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", stems.KINDS.values())
+def test_plain_stems_are_the_stems(kind: str) -> None:
+    stem = build_stem(kind, 3, 16, 2, AttentionOptions(stem_heads=2)).train()
+    images = torch.randn(2, 3, 13, 18)
+    torch.testing.assert_close(stems.Plain(stem)(images), stem(images), rtol=1e-4, atol=1e-4)
+
+
+def test_stems_are_timed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(stems, "SIDE", 16)
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr(sys, "argv", ["bench", "stems", "--batch", "1", "--device", "cpu"])
+    command.main()
+    printed = capsys.readouterr().out
+    for name in stems.stems(quick=False):
+        assert re.search(rf"{name} .*\d\.\d\dx", printed), printed
 
 
 def test_a_contender_that_fails_is_a_row_and_the_others_are_measured() -> None:

@@ -1,4 +1,4 @@
-"""`python -m sasa.bench ops`, `models` and `detectors`: tables, and with --json a file."""
+"""`python -m sasa.bench ops`, `stems`, `models` and `detectors`: tables, and with --json a file."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from rich.table import Table
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BASELINES = {
     "shapes": "unfold",
+    "stems": "convolution",
     "models": "ResNet-50 (torchvision)",
     "detectors": "RetinaNet (torchvision)",
 }
@@ -19,6 +20,7 @@ HEADINGS = {
     "shapes": "Attention core at the paper's shapes, k = 7, 8 heads",
     "extents": "Growth with the spatial extent",
     "sides": "Growth with the map",
+    "stems": "Stems at 224 x 224, forward and backward",
     "models": "Training step at 224 x 224",
     "detectors": "Training step of Table 2's detectors at 640 x 640 (160 x 160 with --quick)",
 }
@@ -27,7 +29,7 @@ HEADINGS = {
 def main() -> None:
     """Run the chosen benchmark and prints its tables."""
     parser = argparse.ArgumentParser(prog="python -m sasa.bench", description=__doc__)
-    parser.add_argument("what", choices=["ops", "models", "detectors"])
+    parser.add_argument("what", choices=["ops", "stems", "models", "detectors"])
     parser.add_argument("--quick", action="store_true", help="fewer shapes, contenders and rounds")
     parser.add_argument("--json", type=Path, help="write the rows and the conditions to this file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -46,6 +48,10 @@ def main() -> None:
         from sasa.bench import ops  # its contenders take seconds
 
         rows = ops.run(device, dtype, batch, options.quick)
+    elif options.what == "stems":
+        from sasa.bench import stems  # its contenders take seconds
+
+        rows = stems.run(device, dtype, batch, options.quick)
     elif options.what == "detectors":
         from sasa.bench import detectors  # its contenders take seconds
 
@@ -73,7 +79,7 @@ def main() -> None:
 def render(table: str, rows: list[dict[str, Any]]) -> Table:
     """One table, with each row's time as a ratio to the baseline's in the same place."""
     grid = Table(title=HEADINGS[table], title_justify="left")
-    models = table in ("models", "detectors")
+    models = table in ("stems", "models", "detectors")
     names = ["network"] if models else ["shape", "extent", "contender"]
     times = ["step_ms", "images_a_second"] if models else ["forward_ms", "both_ms"]
     for name in [*names, *times, "peak_mb"]:
