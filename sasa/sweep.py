@@ -231,7 +231,7 @@ def fail(word: Word, error: Exception, complaints: Console) -> None:
 
 def threads(launcher: Mapping[str, Any], rows: int) -> int:
     """CPU threads of each row, so that those that a launcher runs at once on this machine share its cores."""
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     kind = str(launcher["_target_"]).rpartition(".")[2]
     if kind == "JoblibLauncher":
         jobs = int(launcher["n_jobs"])
@@ -265,11 +265,12 @@ def stopped_by(folder: Path, parent: Sweep) -> Iterator[None]:
 
     That one reaches the processes of some launchers and not those of others, and a second signal would not let them save.
     """
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):  # Windows has none
         os.setpgid(0, 0)
     if threading.current_thread() is threading.main_thread():
         listen(signal.SIGINT)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers begin with it blocked
+        with suppress(AttributeError):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers begin with it blocked
     done = threading.Event()
 
     def watch() -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,7 @@ def as_it_is(batch: Any) -> Any:
 def leave_signals_to_parent(worker: int) -> None:
     """Ctrl-C reaches a whole process group, and a scheduler's signals every process of a job, and the main process may
     still need its workers for a last checkpoint. They end with their loader, or with their parent."""
-    os.setpgid(0, 0)
-    for number in (signal.SIGTERM, signal.SIGUSR2):
+    with suppress(AttributeError):  # Windows has none
+        os.setpgid(0, 0)
+    for number in (signal.SIGTERM, getattr(signal, "SIGUSR2", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)

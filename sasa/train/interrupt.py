@@ -11,7 +11,7 @@ from typing import Any, Self
 from sasa.errors import Interrupted
 from sasa.records.jobs import own_job
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+STOPS = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGUSR2") if name in signal.Signals.__members__]
 unheard: list[int] = []  # signals whose exception may have been lost, as Python drops what a destructor raises
 
 

@@ -2,7 +2,6 @@
 
 import math
 import platform
-import resource
 import socket
 import subprocess
 import sys
@@ -211,9 +210,13 @@ def commit() -> str:
     return ""
 
 
-def peak_memory(device: torch.device) -> int:
-    """The most memory held so far, in bytes: tensors on a GPU, or this process."""
+def peak_memory(device: torch.device) -> int | None:
+    """The most memory held so far, in bytes: tensors on a GPU, or this process (None on Windows)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource  # Windows has none
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
