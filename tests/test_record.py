@@ -1,5 +1,7 @@
 """Keys and folders of runs: what they depend on, and what not."""
 
+import errno
+import fcntl
 import json
 import math
 import os
@@ -159,6 +161,29 @@ def test_one_holder_of_a_key_at_a_time(tmp_path: Path) -> None:
             pass
     with record.held():
         pass
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_without_flock_a_job_that_slurm_runs_again_takes_its_own_lock_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: int) -> None:
+        raise OSError(errno.ENOSYS, "no flock")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    record = Record(compose.compose_row([f"output={tmp_path}"]), identity())
+    locks = tmp_path / ".locks"
+    locks.mkdir()
+    (locks / f"{record.key}.lock").write_text("1234\nelsewhere\n")
+    (locks / f"{record.key}.json").write_text(json.dumps({"pid": 1234, "host": "elsewhere", "job": "7"}))
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    with pytest.raises(Busy, match="is being trained by job 7 of Slurm on elsewhere"), record.held():
+        pass
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with record.held():
+        assert read_json(locks / f"{record.key}.json")["pid"] == os.getpid()
+    assert not (locks / f"{record.key}.lock").exists()
 
 
 def test_a_tilde_in_output_is_the_home_folder() -> None:

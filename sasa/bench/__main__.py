@@ -1,4 +1,4 @@
-"""`python -m sasa.bench ops`, `stems`, `models` and `detectors`: tables, and with --json a file."""
+"""`python -m sasa.bench ops`, `stems`, `models`, `detectors` and `images`: tables, and with --json a file."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ BASELINES = {
     "stems": "convolution",
     "models": "ResNet-50 (torchvision)",
     "detectors": "RetinaNet (torchvision)",
+    "images": "view (timm)",
 }
 HEADINGS = {
     "shapes": "Attention core at the paper's shapes, k = 7, 8 heads",
@@ -23,13 +24,15 @@ HEADINGS = {
     "stems": "Stems at 224 x 224, forward and backward",
     "models": "Training step at 224 x 224",
     "detectors": "Training step of Table 2's detectors at 640 x 640 (160 x 160 with --quick)",
+    "images": "JPEGs of 466 x 390 to random crops of 224 x 224, one process",
 }
 
 
 def main() -> None:
     """Run the chosen benchmark and prints its tables."""
     parser = argparse.ArgumentParser(prog="python -m sasa.bench", description=__doc__)
-    parser.add_argument("what", choices=["ops", "stems", "models", "detectors"])
+    parser.add_argument("what", choices=["ops", "stems", "models", "detectors", "images"])
+    parser.add_argument("--images", type=Path, help="a folder of photographs, as JPEG: for images")
     parser.add_argument("--quick", action="store_true", help="fewer shapes, contenders and rounds")
     parser.add_argument("--json", type=Path, help="write the rows and the conditions to this file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -52,6 +55,13 @@ def main() -> None:
         from sasa.bench import stems  # its contenders take seconds
 
         rows = stems.run(device, dtype, batch, options.quick)
+    elif options.what == "images":
+        from sasa.bench import images  # its contenders take seconds
+
+        if options.images is None:
+            parser.error("images needs a folder of photographs: --images FOLDER")
+        torch.set_num_threads(1)
+        rows = images.run(options.images, 3 if options.quick else 9)
     elif options.what == "detectors":
         from sasa.bench import detectors  # its contenders take seconds
 
@@ -79,7 +89,7 @@ def main() -> None:
 def render(table: str, rows: list[dict[str, Any]]) -> Table:
     """One table, with each row's time as a ratio to the baseline's in the same place."""
     grid = Table(title=HEADINGS[table], title_justify="left")
-    models = table in ("stems", "models", "detectors")
+    models = table in ("stems", "models", "detectors", "images")
     names = ["network"] if models else ["shape", "extent", "contender"]
     times = ["step_ms", "images_a_second"] if models else ["forward_ms", "both_ms"]
     for name in [*names, *times, "peak_mb"]:

@@ -78,7 +78,7 @@ class Loader:
 
     def workers(self) -> DataLoader:
         """torch's loader over raw batches: uint8 pixels, a quarter of the memory to move between processes."""
-        count = min(self.data.workers, len(self.order), os.cpu_count() or 1)  # batches do not depend on it
+        count = min(self.data.workers, len(self.order), cores())  # batches do not depend on it
         return DataLoader(
             self.samples,
             batch_sampler=self.order,
@@ -89,6 +89,12 @@ class Loader:
             prefetch_factor=4 if count else None,
             generator=torch.Generator(),  # the loader draws a number for its workers: not from the run's generator
         )
+
+
+def cores() -> int:
+    """Cores that this process may use, of those that the machine has: by its affinity, and by what Slurm gives a task."""
+    may = len(os.sched_getaffinity(0))
+    return min(may, int(os.environ.get("SLURM_CPUS_PER_TASK", may)))
 
 
 def as_it_is(batch: Any) -> Any:

@@ -131,6 +131,8 @@ class Record:
                 if isinstance(lock, SoftFileLock) and holder and holder.get("job") == own_job() is not None:
                     # Without flock a lock outlives its holder. A job runs once at a time, so that was this one, elsewhere.
                     Path(lock.lock_file).unlink(missing_ok=True)
+                    self._holder.unlink(missing_ok=True)
+                    continue
                 living = holder and alive(holder.get("pid"), holder.get("host"))
                 if time.monotonic() > given_up or (living and not wait):
                     raise
