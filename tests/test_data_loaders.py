@@ -288,7 +288,7 @@ def test_samples_travel_to_workers_that_are_not_forked(root: Path) -> None:
 
 
 SCRIPT = """
-import os, signal, sys
+import os, signal, subprocess, sys
 import sasa.train.sheet
 from sasa.data.build import splits, train_loader
 from test_data_loaders import data
@@ -300,6 +300,9 @@ batches = iter(train_loader(splits(config), config, seed=0, epoch=0, batch=4, de
 [next(batches) for _ in range(8)]  # more than the first worker had at its start: both are up
 os.killpg(0, signal.SIGINT)
 os.killpg(0, signal.SIGTERM)
+for worker in open(f"/proc/self/task/{os.getpid()}/children").read().split():  # as Slurm does
+    os.kill(int(worker), signal.SIGUSR2)
+    subprocess.run(["kill", "-TERM", worker], check=True)  # by another than their parent
 print(sum(1 for _ in batches), sorted(asked) == [signal.SIGINT, signal.SIGTERM])
 batches = iter(train_loader(splits(config), config, seed=0, epoch=0, batch=4, device="cpu"))
 next(batches)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -93,7 +94,7 @@ class Loader:
 
 def cores() -> int:
     """Cores that this process may use, of those that the machine has: by its affinity, and by what Slurm gives a task."""
-    may = len(os.sched_getaffinity(0))
+    may = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(may, int(os.environ.get("SLURM_CPUS_PER_TASK", may)))
 
 
@@ -107,5 +108,14 @@ def leave_signals_to_parent(worker: int) -> None:
     still need its workers for a last checkpoint. They end with their loader, or with their parent."""
     with suppress(AttributeError):  # Windows has none
         os.setpgid(0, 0)
-    for number in (signal.SIGTERM, getattr(signal, "SIGUSR2", signal.SIGTERM)):
-        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # which macOS and Windows lack, as they do Slurm
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=end_when_told, args=(os.getppid(),), daemon=True).start()
+
+
+def end_when_told(parent: int) -> None:
+    """End this process at a SIGTERM of its parent's, and at no other one."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
