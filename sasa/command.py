@@ -26,6 +26,9 @@ NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf 
 def main() -> int:
     """Run the command line, in the first of the processes that torchrun starts, and return the exit status."""
     listen(signal.SIGINT, signal.SIGTERM)
+    # Threads that have nothing to do sleep: where another program runs, one that spins keeps the thread it waits for off its
+    # core, and a run beside another one takes ten times as long (GNU OpenMP reads this when PyTorch is loaded).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return led(carry_out)
     except RankLost as error:
