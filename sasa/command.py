@@ -63,6 +63,9 @@ def carry_out() -> int:
             show_rows(typed.overrides)
         compose.launch(task, typed)
         return 0
+    except BrokenPipeError:  # head has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (InputError, OSError, *compose.ERRORS) as error:
         message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         lines = [line for line in message.splitlines() if line.strip() and not line.lstrip().startswith(NOISE)]

@@ -187,8 +187,8 @@ def settle(planned: list[Planned], runs: Sequence[Run], options: argparse.Namesp
 def show(planned: list[Planned], finished: int, places: int, device: str, console: Console) -> None:
     """The runs by network, seeds together, and their sum."""
     grid = Table(title=f"What is left, on {device}", title_justify="left")
-    for name in ("run", "runs", "FLOPs", "images/s", "rate", "hours each", "all"):
-        grid.add_column(name, no_wrap=True, justify="left" if name in ("run", "rate") else "right")
+    for name in ("run", "runs", "FLOPs", "images/s", "hours", "of all"):
+        grid.add_column(name, no_wrap=name != "run", justify="left" if name == "run" else "right")
     alike: dict[tuple[str, float], list[Planned]] = {}
     for one in planned:
         alike.setdefault((kind_of(one.config), one.work.total), []).append(one)
@@ -201,15 +201,17 @@ def show(planned: list[Planned], finished: int, places: int, device: str, consol
             str(len(group)),
             counted(sum((1 - one.done) * one.work.total for one in group)),
             f"{first.pace.training:.4g}",
-            first.source,
             hours(seconds / len(group)),
             hours(seconds),
         )
     console.print(grid)
+    for source in dict.fromkeys(one.source for one in planned):
+        runs = sum(one.source == source for one in planned)
+        console.print(f"images/s{f' of {runs} runs' if runs < len(planned) else ''}: {escape(source)}")
     total = sum(one.seconds for one in planned)
     flops = sum((1 - one.done) * one.work.total for one in planned)
     clock = by_the_clock([one.seconds for one in planned], places) if planned else 0.0
-    console.print(f"{len(planned)} different runs are left, {finished} are finished: {counted(flops)} to go")
+    console.print(f"Runs that differ: {len(planned)} left, {finished} finished. {counted(flops)} to go")
     at_once = f" with {places} at once" if places > 1 else ""
     console.print(f"[bold]{hours(total)} device hours; {lasting(clock)} by the clock{at_once}[/]")
 

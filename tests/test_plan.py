@@ -53,7 +53,7 @@ def test_the_plan_of_finished_and_unfinished_rows(trained: tuple[Path, Ended], t
     words = ["table1=conv_stem_26,conv_stem_38", *TINY[1:], f"output={output}", "gpus=2"]
     told = python("sasa.plan", *words)
     assert told.code == 0, told.text
-    assert "1 different runs are left, 1 are finished" in told.out
+    assert "Runs that differ: 1 left, 1 finished" in told.out
     assert "FLOP/s of 1 others" in told.out
     assert "table1=conv_stem_38" in told.out
     refused = python("sasa.plan", *words[:-1], "gpus=0")
@@ -66,7 +66,7 @@ def test_a_measured_pace_is_near_that_of_the_run_itself(trained: tuple[Path, End
     told = python("sasa.plan", "table1=conv_stem_26", *TINY[1:], f"output={tmp_path}", "--measure")
     assert told.code == 0, told.text
     assert "measured" in told.out
-    assert "1 different runs are left, 0 are finished" in told.out
+    assert "Runs that differ: 1 left, 0 finished" in told.out
 
 
 def test_status_tells_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None:

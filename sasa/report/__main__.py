@@ -1,6 +1,6 @@
 """`python -m sasa.report`: the paper's tables beside our runs.
 
-Also, each with --help: verdicts, results, dashboard, browse, archive, merge, wandb.
+Also, each with --help: status, verdicts, results, dashboard, browse, archive, merge, wandb.
 """
 
 import argparse
