@@ -274,6 +274,8 @@ def main() -> int:
         places = [word.partition("=")[2] for word in options.words if word.startswith("gpus=")] or ["1"]
         if not places[0].isdigit() or places[0] == "0":
             raise InputError(f"gpus={places[0]}: expected how many runs go side by side, such as gpus=8")
+        if not 0 < options.share <= 1:
+            raise InputError(f"--share {options.share:g}: expected a part of the peak, above 0 and at most 1")
         compose.register()
         rows = selection([word for word in options.words if not word.startswith("gpus=")])
         output = Path(rows[0].config.output).expanduser() if rows else Path("outputs")

@@ -155,6 +155,7 @@ def test_tables_read_an_archive_as_if_it_were_a_folder(tmp_path: Path) -> None:
         (["merge", "none.zip"], "none.zip: there is no such file"),
         (["merge", "taken"], "taken is no archive of runs: taken: cannot be read: File is not a zip file"),
         (["merge", "empty.zip"], "empty.zip is no archive of runs: it holds none"),
+        (["merge", "damaged.zip"], "damaged.zip is damaged at run/metrics.jsonl: copy it again"),
         (["merge", "outside.zip"], "../outside, which is not below the output folder"),
     ],
 )
@@ -164,6 +165,11 @@ def test_errors(tmp_path: Path, words: list[str], message: str) -> None:
     (tmp_path / "taken").write_text("text")
     with ZipFile(tmp_path / "empty.zip", "w"), ZipFile(tmp_path / "outside.zip", "w") as outside:
         outside.writestr("../outside/result.json", record)
+    with ZipFile(tmp_path / "damaged.zip", "w") as damaged:
+        damaged.writestr("run/result.json", record)
+        damaged.writestr("run/metrics.jsonl", "whole")
+    path = tmp_path / "damaged.zip"
+    path.write_bytes(path.read_bytes().replace(b"whole", b"holes"))
     done = report(*words, cwd=tmp_path)
     assert done.code == 2
     assert message in done.err

@@ -296,6 +296,18 @@ def test_the_papers_products_are_counted() -> None:
     assert counter.get_total_flops() == 2 * 81 * 2 * 8 * (3 * 5 + 3) + 3 * pairs * 2 * 8
 
 
+@backends
+@pytest.mark.parametrize("broken", ["pixels", "query", "value"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_is_no_number_is_seen_in_the_maxima(backend: str, broken: str, number: float) -> None:
+    inputs = Case(1, 8, 8).inputs(torch.float32)
+    tensor = inputs[broken].clone()  # type: ignore[union-attr]
+    tensor.view(-1)[0] = number
+    largest, expected = (Case(1, 8, 8).run(inputs | {broken: tensor}, name)[0] for name in (backend, "reference"))
+    assert not expected.isfinite().all()
+    assert torch.equal(largest.isfinite(), expected.isfinite())
+
+
 def test_a_place_is_the_first_of_the_largest() -> None:
     """As max pooling takes it: of equal pixels the first."""
     inputs = Case(1, 8, 8).inputs(torch.float32)

@@ -104,6 +104,9 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table3" / "conv1.yaml").write_text("# @package _global_\n")
     ended = call("seed=0", "--config-dir", str(tmp_path))
     assert (ended.code, "table3 has conv1 already" in ended.err) == (2, True), ended.text
+    (tmp_path / "table3" / "conv1.yaml").rename(tmp_path / "table3" / "broken.yaml").write_text("stem: [conv,\n")
+    ended = call("table3=broken", "--config-dir", str(tmp_path))
+    assert (ended.code, "broken.yaml" in ended.err, len(ended.err.splitlines())) == (2, True, 1), ended.text
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,10 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         ({"rows": {"a": {"top": 1}}}, "rows.a has no top. Did you mean top1"),
         ({"rows": {"a": {"top1": "high"}}}, "rows.a.top1: 'high': expected a number"),
         ({"columns": ["k", "heads"], "rows": {"a": {"cells": [3]}}}, "cells has 1 entries, and there are 2 columns"),
+        ({"columns": 5}, "columns: 5: expected a list of names"),
+        ({"measures": [["top1"]]}, "expected a list of names"),
+        ({"rows": ["a"]}, "expected row names, each with its fields"),
+        ({"rows": {"a": 5}}, "expected row names, each with its fields"),
         ({"rows": {"a": None}, "reference": "b"}, "reference: b: there is no such row"),
     ],
 )

@@ -29,6 +29,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from sasa.config import CONF, EXPERIMENTS, OWN, files, folders, groups, own, own_tables, tables
 from sasa.config.data import Data
@@ -36,7 +37,7 @@ from sasa.config.identity import AXES, Identity, axes_of, is_machine, load, rows
 from sasa.config.schema import Config
 from sasa.errors import InputError, nearest
 
-ERRORS = (HydraException, OmegaConfBaseException)
+ERRORS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 SHOWING = ("-c", "--cfg", "-i", "--info", "-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion")
 VALUED = ("-c", "--cfg", "-i", "--info", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
           "--experimental-rerun")  # fmt: skip

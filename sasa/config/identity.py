@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from sasa.config import CONF, files, own, tables
 from sasa.config.choices import TaskKind
 from sasa.config.schema import Config
+from sasa.errors import InputError, check
 
 SEMANTICS = 3  # raise it when a change of the code changes the numbers of a configuration
 AXES = ("task", "backbone", "layers", "extent", "position", "logits", "stem", "detector")
@@ -136,13 +138,19 @@ def description(table: str) -> dict[str, Any]:
     path = (own() or Path()) / f"{table}.yaml"
     said = load(path) if path.is_file() else {}
     rows = said.get("rows") or {}
+    if not isinstance(rows, dict):  # which report/own.py refuses
+        return said
     return said | {"rows": rows | {row: None for row in sorted(files(table)) if row not in rows}}
 
 
 @cache
 def load(path: Path) -> dict[str, Any]:
-    """A file of a configuration as it stands there."""
-    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    """A file of a configuration as it stands there; InputError where it is none."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    check(isinstance(content, dict), f"{path}: expected fields, such as title: ...")
     assert isinstance(content, dict)
     return {str(name): value for name, value in content.items()}
 

@@ -248,7 +248,7 @@ void forward_head(Work& work, Sums& sums, int64_t head, float* largest, uint8_t*
         for (int k = 0; k < BLOCK; k++) {
           Vec value = y[t][k], apart = value - base[k];
           if (!work.whole) apart *= work.valid[i + t], value += work.outside[i + t];
-          Int better = value > best[k];
+          Int better = (value > best[k]) | (value != value);  // no number is larger than NaN: it stays
           best[k] = better ? value : best[k];
           where[k] = better ? Int{} + (i + t) : where[k];
           sum[k] += apart, squares[k] += apart * apart;

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from zlib import error as BrokenData
 
 from sasa.config.identity import MACHINE, is_machine
 from sasa.errors import InputError
@@ -117,6 +118,8 @@ def opened(path: Path) -> Collection:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; expected an archive that python -m sasa.report archive wrote")
     part = collect(path)
+    if not part.warnings and (damaged := first_damaged(path)):
+        raise InputError(f"{path} is damaged at {damaged}: copy it again")
     if part.warnings or not part.runs:
         raise InputError(f"{path} is no archive of runs: {next(iter(part.warnings), 'it holds none')}")
     for run in part.runs:
@@ -124,6 +127,17 @@ def opened(path: Path) -> Collection:
         if ".." in parts or PurePosixPath(run.folder).is_absolute() or any(set(name) & set("\\:") for name in parts):
             raise InputError(f"{path}: a run in it would lie in {run.folder}, which is not below the output folder")
     return part
+
+
+def first_damaged(path: Path) -> str | None:
+    """A file of an archive that cannot be read as it was written."""
+    with ZipFile(path) as archive:
+        for name in archive.namelist():
+            try:
+                archive.read(name)
+            except (BadZipFile, BrokenData):
+                return name
+    return None
 
 
 def unpack(archive: ZipFile, run: Run, output: Path) -> None:

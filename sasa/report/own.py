@@ -32,6 +32,14 @@ def add_tables(output: Path) -> None:
 def described(name: str, content: Mapping[str, Any]) -> Table:
     """A table by its description, of which everything may be missing; its accuracy is that on the held-out images."""
     file = f"{name}.yaml"
+    check(isinstance(content, Mapping), f"{file}: expected fields, such as title: ...")
+    for key in ("columns", "measures"):
+        listed = content.get(key) or []
+        texts = isinstance(listed, list) and all(isinstance(one, str | int | float) for one in listed)
+        check(texts, f"{file}: {key}: {listed}: expected a list of names")
+    rows_given = content.get("rows") or {}
+    fields = isinstance(rows_given, Mapping) and all(isinstance(one or {}, Mapping) for one in rows_given.values())
+    check(fields, f"{file}: rows: {rows_given}: expected row names, each with its fields")
     for key in content:
         check(key in SETS, f"{file}: there is no {key}. {nearest(key, SETS)}")
     columns = tuple(map(str, content.get("columns") or ["row"]))
@@ -39,7 +47,7 @@ def described(name: str, content: Mapping[str, Any]) -> Table:
     check(split in ("validation", "test"), f"{file}: split: {split}: expected validation or test")
     for measure in measures:
         check(measure in MEASURES, f"{file}: measures: {measure}: expected some of {', '.join(MEASURES)}")
-    rows = tuple(row(file, str(key), given or {}, columns) for key, given in (content.get("rows") or {}).items())
+    rows = tuple(row(file, str(key), given or {}, columns) for key, given in rows_given.items())
     reference = str(content.get("reference") or "")
     names = [one.name for one in rows]
     check(

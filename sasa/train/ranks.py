@@ -5,6 +5,7 @@ tells where it would have met them, is raised by all, and nobody waits for what 
 """
 
 import pickle
+import signal
 import socket
 import traceback
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from sasa.train.tree import TreeSum
 
 Some = TypeVar("Some")
 PATIENCE = timedelta(days=14)  # of those who wait while the first looks for work; one that has died is noticed at once
+MEETING = timedelta(minutes=5)  # of those who begin
 GPU_PATIENCE = timedelta(minutes=10)  # of an exchange between GPUs, which all begin together
 COUNTS = 2  # numbers that a rank may bring to a meeting
 
@@ -35,9 +37,17 @@ class Told(Exception):
 
 
 def join() -> None:
-    """Meet the other ranks, by what torchrun has put into the environment: MASTER_ADDR, MASTER_PORT, WORLD_SIZE, RANK."""
+    """Meet the other ranks, by what torchrun has put into the environment: MASTER_ADDR, MASTER_PORT, WORLD_SIZE, RANK.
+
+    Until they have met, a signal ends this process: there is nothing to save, and a handler would wait for the meeting.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     with talking():
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        store, own, ranks = next(dist.rendezvous("env://", timeout=MEETING))
+        dist.init_process_group("gloo", store=store, rank=own, world_size=ranks, timeout=PATIENCE)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def leave() -> None:
@@ -65,10 +75,11 @@ def group(kind: str) -> Any:
 
 @contextmanager
 def talking() -> Iterator[None]:
-    """Within it, what torch.distributed raises is RankLost."""
+    """Within it, what torch.distributed raises is RankLost, and closes the connections: all the others learn of it, too."""
     try:
         yield
     except RuntimeError as error:
+        leave()
         reason = str(error).partition("\n")[0]
         raise RankLost(f"another rank has ended without a word, or cannot be reached ({reason})") from error
 
