@@ -4,6 +4,7 @@ A rank does its part, then meets the others in `agree`, and only then tensors ar
 tells where it would have met them, is raised by all, and nobody waits for what does not come.
 """
 
+import os
 import pickle
 import signal
 import socket
@@ -45,6 +46,8 @@ def join() -> None:
     before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     with talking():
         store, own, ranks = next(dist.rendezvous("env://", timeout=MEETING))
+        # torchrun starts its ranks again beside the same store, where those before them left their addresses.
+        store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         dist.init_process_group("gloo", store=store, rank=own, world_size=ranks, timeout=PATIENCE)
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
