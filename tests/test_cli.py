@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT, TINY, Ended, call, end, environment, forked, make_images, only, start
 
 from sasa.config.identity import SEMANTICS
+from sasa.errors import Interrupted
 from sasa.train.interrupt import Interrupt, listen
 
 WIDTH = "scale.width=0.0625"  # a network of a few channels, where only what is around it matters
@@ -385,7 +386,7 @@ def test_a_signal_whose_exception_is_lost_is_obeyed_at_the_next_step() -> None:
     try:
         listen(signal.SIGTERM)
         Dropped()
-        with Interrupt() as interrupt:
+        with pytest.raises(Interrupted, match="SIGTERM"), Interrupt() as interrupt:
             assert interrupt.number == signal.SIGTERM
         listen(signal.SIGTERM)
         with Interrupt() as interrupt:

@@ -421,7 +421,7 @@ def test_the_demo_learns_the_classes(tmp_path: Path) -> None:
     """In half of the demo's epochs; chance is 12.5 %."""
     trainer, _ = trained(compose.compose_row(["train.epochs=2", "tracker=none", f"output={tmp_path}"]))
     top1 = [line["top1"] for line in trainer.progress.history if line["split"] == "validation"]
-    assert top1[-1] > 60  # set from 4 seeds on AVX-512: 78.7..84.8
+    assert top1[-1] > 30  # set from 45.2..53.6 in four runs of two seeds, where the curve is steep
 
 
 # What is said on the way

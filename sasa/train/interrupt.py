@@ -62,3 +62,5 @@ class Interrupt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._restore()
+        if kind is None and self.number is not None and not goes_on(self.number):  # noted after the last step
+            raise Interrupted(self.number)

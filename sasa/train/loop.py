@@ -110,8 +110,8 @@ class Trainer:
                     self.note_validation(self.validate(), display, tracker)
                 self.keep()
                 progress.epoch, progress.step = progress.epoch + 1, 0
-                self.meet()
                 self.save()
+                self.meet()
                 self.obey()
 
     def train_epoch(self, display: Display, tracker: Tracker) -> None:
@@ -202,7 +202,9 @@ class Trainer:
 
     def obey(self) -> None:
         """Raise Stopped if a signal that is to be obeyed came to any rank."""
-        if self.stop and not goes_on(self.stop):
+        if not self.stop:  # one that has come since they met is for the next meeting
+            return
+        if not goes_on(self.stop):
             raise Stopped(self.stop)
         self.stop = self.interrupt.number = None
 
