@@ -28,7 +28,7 @@ from sasa import job
 from sasa.config import compose
 from sasa.config.identity import Identity, load
 from sasa.errors import InputError, RunFailed
-from sasa.records.files import alive, read_json, write_atomically
+from sasa.records.files import alive, cores, read_json, write_atomically
 from sasa.records.folder import Busy, Record, unwritable
 from sasa.records.result import Run
 from sasa.report.tables.terminal import print_line, print_table
@@ -231,12 +231,11 @@ def fail(word: Word, error: Exception, complaints: Console) -> None:
 
 def threads(launcher: Mapping[str, Any], rows: int) -> int:
     """CPU threads of each row, so that those that a launcher runs at once on this machine share its cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     kind = str(launcher["_target_"]).rpartition(".")[2]
     if kind == "JoblibLauncher":
         jobs = int(launcher["n_jobs"])
-        rows = min(rows, jobs if jobs > 0 else max(1, cores + 1 + jobs))
-    return max(1, cores // rows)
+        rows = min(rows, jobs if jobs > 0 else max(1, cores() + 1 + jobs))
+    return max(1, cores() // rows)
 
 
 @contextmanager

@@ -132,6 +132,20 @@ def forked(*overrides: str) -> Ended:
         return Ended(code, out.read(), err.read())
 
 
+def module(name: str, *words: object, cwd: Path = ROOT) -> Ended:
+    """`python -m name` to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", name, *map(str, words)],
+        cwd=cwd,
+        env=environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
 def only(output: Path, pattern: str = "**/result.json") -> Path:
     """The one file below an outputs folder that matches."""
     (path,) = output.glob(pattern)

@@ -1,13 +1,11 @@
 """Records that travel: archives, their merging, what came with the project, and the pages made from them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from conftest import ROOT, TINY, Ended, call, environment, only
+from conftest import ROOT, TINY, Ended, call, module, only
 from records import add_run, add_table
 
 from sasa.records.archive import merge, write_archive
@@ -19,17 +17,7 @@ from sasa.report.tables.compare import compare
 
 def report(*words: object, cwd: Path) -> Ended:
     """`python -m sasa.report` to its end."""
-    command = [sys.executable, "-m", "sasa.report", *map(str, words)]
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return module("sasa.report", *words, cwd=cwd)
 
 
 def archive_of(output: Path, path: Path, weights: bool = False) -> Path:

@@ -4,26 +4,16 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY, Ended, environment
+from conftest import TINY, Ended, module
 from records import add_run
 
 from sasa import plan
 from sasa.config import compose
 from sasa.records.progress import by_the_clock
-
-
-def python(module: str, *words: str) -> Ended:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
-    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def test_runs_on_places_end_with_the_longest_first() -> None:
@@ -51,21 +41,21 @@ def test_rows_that_are_one_run_are_planned_once_with_the_costs_of_the_paper_s_re
 def test_the_plan_of_finished_and_unfinished_rows(trained: tuple[Path, Ended], tmp_path: Path) -> None:
     output = shutil.copytree(trained[0], tmp_path / "out")
     words = ["table1=conv_stem_26,conv_stem_38", *TINY[1:], f"output={output}", "gpus=2"]
-    told = python("sasa.plan", *words)
+    told = module("sasa.plan", *words)
     assert told.code == 0, told.text
     assert "Runs that differ: 1 left, 1 finished" in told.out
     assert "FLOP/s of 1 others" in told.out
     assert "table1=conv_stem_38" in told.out
-    refused = python("sasa.plan", *words[:-1], "gpus=0")
+    refused = module("sasa.plan", *words[:-1], "gpus=0")
     assert refused.code == 2
     assert refused.err.splitlines()[-1].endswith("gpus=0: expected how many runs go side by side, such as gpus=8")
-    refused = python("sasa.plan", *words[:-1], "--share=0")
+    refused = module("sasa.plan", *words[:-1], "--share=0")
     assert refused.err.splitlines()[-1].endswith("--share 0: expected a part of the peak, above 0 and at most 1")
 
 
 @pytest.mark.slow
 def test_a_measured_pace_is_near_that_of_the_run_itself(trained: tuple[Path, Ended], tmp_path: Path) -> None:
-    told = python("sasa.plan", "table1=conv_stem_26", *TINY[1:], f"output={tmp_path}", "--measure")
+    told = module("sasa.plan", "table1=conv_stem_26", *TINY[1:], f"output={tmp_path}", "--measure")
     assert told.code == 0, told.text
     assert "measured" in told.out
     assert "Runs that differ: 1 left, 0 finished" in told.out
@@ -88,7 +78,7 @@ def test_status_tells_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None
     (sweep / "sweep.json").write_text(json.dumps({"rows": 5, "pid": os.getpid(), "host": socket.gethostname()}))
     for number in range(3):
         (sweep / f"{number}.json").write_text("{}")
-    told = python("sasa.report", "status", "--output", str(tmp_path))
+    told = module("sasa.report", "status", "--output", str(tmp_path))
     assert told.code == 0, told.text
     lines = told.out.splitlines()
     assert lines[0].endswith(": 1 finished, 1 running, 2 waiting, 1 failed")

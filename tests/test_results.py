@@ -1,12 +1,10 @@
 """From records to decisions: the document of results, the order in which rows are trained, agreement with what was shipped."""
 
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY, Ended, environment
+from conftest import TINY, module
 from records import add_run, add_table
 
 from sasa.protocol import LOOKS, SEVERAL, SINGLE, Records, Step, next_step, tables_of
@@ -18,21 +16,6 @@ from sasa.report.results import document
 SCALE = "cifar10"
 
 
-def run(module: str, *words: object, cwd: Path) -> Ended:
-    """`python -m` to its end."""
-    command = [sys.executable, "-m", module, *map(str, words)]
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
-
-
 def records(output: Path, tables: list[str] | None = None) -> Records:
     return Records(collect(output).runs, tables or tables_of(SCALE), SCALE, "")
 
@@ -42,7 +25,7 @@ def test_the_document_holds_every_table_with_its_verdicts(tmp_path: Path) -> Non
         add_table(tmp_path / "outputs", table, scale=SCALE, seeds=3, noise=0.1, device="a device", commit="abc+")
     for seed, top1 in enumerate((60.0, 60.1, 60.2)):
         add_run(tmp_path / "outputs", "table6", "position", scale=SCALE, seed=seed, top1=top1, device="a device")
-    done = run("sasa.report", "results", "--to", "docs/results.md", cwd=tmp_path)
+    done = module("sasa.report", "results", "--to", "docs/results.md", cwd=tmp_path)
     assert done.code == 0, done.text
     text = (tmp_path / "docs" / "results.md").read_text()
     assert "- 66 runs, 0.8 hours of training in all" in text  # 22 rows, three seeds of 41.2 s
@@ -59,14 +42,14 @@ def test_the_document_holds_every_table_with_its_verdicts(tmp_path: Path) -> Non
 
 
 def test_the_document_asks_for_a_scale_where_there_are_several(tmp_path: Path) -> None:
-    assert "there is no finished run in outputs yet" in run("sasa.report", "results", cwd=tmp_path).err
+    assert "there is no finished run in outputs yet" in module("sasa.report", "results", cwd=tmp_path).err
     for scale in (SCALE, "demo"):
         add_run(tmp_path / "outputs", "table6", "position", scale=scale)
     assert (
         "one of: --scale cifar10 --variant '', --scale demo --variant ''"
-        in run("sasa.report", "results", cwd=tmp_path).err
+        in module("sasa.report", "results", cwd=tmp_path).err
     )
-    assert "Did you mean cifar10" in run("sasa.report", "results", "--scale", "cifar", cwd=tmp_path).err
+    assert "Did you mean cifar10" in module("sasa.report", "results", "--scale", "cifar", cwd=tmp_path).err
     assert "# Results at scale demo" in document(collect(tmp_path / "outputs").runs, "demo", "", "x")
 
 
@@ -128,18 +111,18 @@ def test_agreement_with_what_was_shipped(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_protocol_trains_until_its_time_is_up_and_goes_on_from_there(tmp_path: Path) -> None:
     words = ("table6", "--scale", "demo", *TINY, f"output={tmp_path}")
-    first = run("sasa.protocol", *words, "--hours", 1e-9, cwd=tmp_path)
+    first = module("sasa.protocol", *words, "--hours", 1e-9, cwd=tmp_path)
     assert first.code == 0, first.text
     assert "table6, seed 0: position, content_position, nobody knows how long" in first.out
     assert "table6, seed 1" not in first.out
     assert "not decidable yet" in first.out or "the pipeline works" in first.out
-    again = run("sasa.protocol", *words, "--hours", 1e-9, cwd=tmp_path)
+    again = module("sasa.protocol", *words, "--hours", 1e-9, cwd=tmp_path)
     assert "seed 0:" not in again.out
     assert "h of training" in again.out
 
 
 def test_the_protocol_refuses_what_run_py_refuses(tmp_path: Path) -> None:
-    assert "unknown table 'table66'. Did you mean table6" in run("sasa.protocol", "table66", cwd=tmp_path).err
-    done = run("sasa.protocol", "table6", "--scale", "cifra10", f"output={tmp_path}", cwd=tmp_path)
+    assert "unknown table 'table66'. Did you mean table6" in module("sasa.protocol", "table66", cwd=tmp_path).err
+    done = module("sasa.protocol", "table6", "--scale", "cifra10", f"output={tmp_path}", cwd=tmp_path)
     assert done.code == 2
     assert "cifar10" in done.text

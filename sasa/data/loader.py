@@ -16,6 +16,7 @@ from sasa.config.data import Data
 from sasa.data.samples import Key, Samples, unreadable
 from sasa.data.seeds import hash64
 from sasa.errors import InputError
+from sasa.records.files import cores
 
 
 def batches_per_epoch(images: int, batch: int) -> int:
@@ -79,7 +80,7 @@ class Loader:
 
     def workers(self) -> DataLoader:
         """torch's loader over raw batches: uint8 pixels, a quarter of the memory to move between processes."""
-        count = min(self.data.workers, len(self.order), cores())  # batches do not depend on it
+        count = min(self.data.workers, len(self.order), most_workers())  # batches do not depend on it
         return DataLoader(
             self.samples,
             batch_sampler=self.order,
@@ -92,9 +93,9 @@ class Loader:
         )
 
 
-def cores() -> int:
-    """Cores that this process may use, of those that the machine has: by its affinity, and by what Slurm gives a task."""
-    may = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def most_workers() -> int:
+    """Workers that would not crowd each other: the cores of this process, and no more than Slurm gives a task."""
+    may = cores()
     return min(may, int(os.environ.get("SLURM_CPUS_PER_TASK", may)))
 
 

@@ -44,6 +44,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def cores() -> int:
+    """Cores that this process may use, of those that the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def alive(pid: int | None, host: str | None) -> bool:
     """Whether a process exists. One on another host cannot be seen from here and is believed."""
     if host != socket.gethostname():
