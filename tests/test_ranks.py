@@ -120,7 +120,7 @@ def test_stopped_and_killed_on_4_2_and_1_ranks_a_run_ends_with_the_bits_of_one_p
     killed = disturb(again, signal.SIGKILL, 1, lambda: lines(output) > count)
     assert killed.code == 0, killed.text
     assert killed.out.count("going on from step") == 2
-    assert "another rank has ended without a word" in killed.err
+    assert "exitcode: -9" in killed.err  # said by torchrun, who may end the other one before it misses it
     assert_alike(only(output).parent, only(whole).parent)
     assert call(*recipe, f"output={output}").out.count("is finished already") == 1
 
