@@ -4,20 +4,16 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forks import ROOT, Fork, Forks
 from PIL import Image
 
-from sasa.command import main
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one on each core
-ROOT = Path(__file__).resolve().parents[1]
 CPU_MINUTES = {"": 11, "not slow": 3}  # by the value of -m
 LONGEST = 2  # minutes of the clock that one test takes
 TINY = (
@@ -70,78 +66,55 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", **extra}
 
 
-def start(*overrides: str, **extra: str) -> subprocess.Popen[str]:
-    """`python run.py` in the background."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), *overrides],
-        cwd=ROOT,
-        env=environment(**extra),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+forks = Forks()
 
 
-def end(process: subprocess.Popen[str]) -> Ended:
+def pytest_unconfigure() -> None:
+    """Nothing is left running."""
+    forks.close()
+
+
+def begin(words: Sequence[str], cwd: Path, fresh: bool, **extra: str) -> subprocess.Popen[str] | Fork:
+    """`python WORDS` in the background; fresh: in an interpreter of its own."""
+    variables = environment(PYTHONPATH=str(ROOT), **extra)
+    if not fresh:
+        return forks.start(words, cwd, variables)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *words], cwd=cwd, env=variables, text=True, **pipes)
+
+
+def start(*overrides: str, fresh: bool = False, **extra: str) -> subprocess.Popen[str] | Fork:
+    """`python run.py` in the background; fresh where what it starts is to find an interpreter of its own."""
+    return begin([str(ROOT / "run.py"), *overrides], ROOT, fresh, **extra)
+
+
+def end(process: subprocess.Popen[str] | Fork) -> Ended:
     """Wait for a command."""
     out, err = process.communicate(timeout=900)
+    assert process.returncode is not None
     return Ended(process.returncode, out, err)
 
 
-def call(
-    *overrides: str,
-    cwd: Path = ROOT,
-    options: Sequence[str] = (),
-    before: Callable[[], None] | None = None,
-    **extra: str,
-) -> Ended:
-    """`python run.py` to its end; options are Python's own, and before is called in the new process."""
-    done = subprocess.run(
-        [sys.executable, *options, str(ROOT / "run.py"), *overrides],
-        cwd=cwd,
-        env=environment(**extra),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        preexec_fn=before,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+def call(*overrides: str, cwd: Path = ROOT, fresh: bool = False, **extra: str) -> Ended:
+    """`python run.py` to its end."""
+    return end(begin([str(ROOT / "run.py"), *overrides], cwd, fresh, **extra))
 
 
-def forked(*overrides: str) -> Ended:
-    """The same command in a fork of this process, which has loaded most of it: for what ends before any work."""
-    wanted, code = environment(), 1
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if not child:
-            os.environ.clear()
-            os.environ.update(wanted)
-            sys.argv, sys.stdout, sys.stderr = ["run.py", *overrides], out, err
-            try:
-                code = main()
-            except SystemExit as stop:
-                code = int(stop.code or 0)
-            except BaseException:
-                traceback.print_exc()
-            out.flush()
-            err.flush()
-            os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        out.seek(0)
-        err.seek(0)
-        return Ended(code, out.read(), err.read())
+def stopped(number: str, method: str, count: int, *overrides: str, fresh: bool = False) -> Ended:
+    """The same, which sends itself a signal before such a call of a method of Trainer: signalled.py."""
+    return end(begin([str(ROOT / "tests" / "signalled.py"), number, method, str(count), *overrides], ROOT, fresh))
 
 
 def module(name: str, *words: object, cwd: Path = ROOT) -> Ended:
     """`python -m name` to its end."""
+    return end(begin(["-m", name, *map(str, words)], cwd, fresh=False))
+
+
+def call_fresh(*overrides: str, options: Sequence[str] = (), before: Callable[[], None] | None = None) -> Ended:
+    """`python run.py` in an interpreter of its own, with options of Python's; before is called in the new process."""
+    words = [sys.executable, *options, str(ROOT / "run.py"), *overrides]
     done = subprocess.run(
-        [sys.executable, "-m", name, *map(str, words)],
-        cwd=cwd,
-        env=environment(PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=900, preexec_fn=before
     )
     return Ended(done.returncode, done.stdout, done.stderr)
 

@@ -4,9 +4,7 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
-import time
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT, stopped
 from PIL import Image
 from rich.console import Console
 
@@ -38,7 +37,6 @@ from sasa.train.detection import Detection
 from sasa.train.loop import Trainer
 from sasa.train.track import Tracker
 
-ROOT = Path(__file__).parents[1]
 COCO128 = Path(os.environ.get("SASA_COCO128", ROOT.parent / "shared" / "data" / "coco128"))
 ROWS = ("conv_baseline", "conv_conv_stem", "conv_full", "attention_conv_stem", "attention_full")
 TINY = ["tracker=none", "scale.width=0.125", "backbone=resnet26", "attention.heads=1", "attention.stem_heads=1",
@@ -530,17 +528,8 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     overrides = [*TINY, "train.checkpoint_minutes=0", "train.log_steps=1", "device=cpu"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    words = [sys.executable, str(ROOT / "run.py"), "table2=attention_full", *overrides, f"output={killed}"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    while process.poll() is None:
-        if any('step": 3' in path.read_text() for path in killed.glob("table2/*/*/metrics.jsonl")):
-            break
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    assert not any(
-        json.loads(path.read_text())["status"] == "finished" for path in killed.glob("table2/*/*/result.json")
-    )
+    ended = stopped("SIGKILL", "train_step", 4, "table2=attention_full", *overrides, f"output={killed}")
+    assert ended.code == -signal.SIGKILL, ended.text
     printed = Console(file=io.StringIO())
     one, two = (
         job.run(

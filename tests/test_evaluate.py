@@ -2,13 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY, Ended, call, environment, only
+from conftest import TINY, Ended, call, module, only
 from safetensors.torch import load_file
 from torchvision.models import resnet50
 
@@ -22,10 +20,7 @@ compose.register()
 
 
 def evaluate(*words: str) -> Ended:
-    done = subprocess.run(
-        [sys.executable, "-m", "sasa.evaluate", *words], cwd=ROOT, env=environment(), capture_output=True, text=True
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return module("sasa.evaluate", *words)
 
 
 def test_the_weights_that_were_evaluated_are_kept(trained: tuple[Path, Ended]) -> None:

@@ -1,14 +1,12 @@
 """A finished run as timm and torchvision take it: written by `python -m sasa.export`, loaded by their own functions."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from conftest import ROOT, TINY, Ended, call, environment, only
+from conftest import TINY, Ended, call, module, only
 
 import sasa.models.zoo  # noqa: F401 - registers the names
 from sasa.config import compose
@@ -21,10 +19,7 @@ compose.register()
 
 
 def export(*words: str) -> Ended:
-    done = subprocess.run(
-        [sys.executable, "-m", "sasa.export", *words], cwd=ROOT, env=environment(), capture_output=True, text=True
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return module("sasa.export", *words)
 
 
 def test_timm_loads_a_classifier_and_finds_its_accuracy(trained: tuple[Path, Ended], tmp_path: Path) -> None:

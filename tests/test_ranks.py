@@ -1,17 +1,14 @@
 """One run in several processes of torchrun ends with the bits of one process, whatever becomes of them on the way."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, Ended, call, end, environment, only
+from conftest import ROOT, call, end, environment, only
 from hypothesis import given
 from hypothesis import strategies as st
 from test_resume import RECIPE, assert_alike
@@ -62,39 +59,22 @@ def test_a_tree_holds_few_of_its_terms_at_once(count: int) -> None:
 
 
 def torchrun(ranks: int, *overrides: str, options: tuple[str, ...] = (), **extra: str) -> subprocess.Popen[str]:
-    """`torchrun --nproc-per-node=RANKS run.py` in the background."""
-    words = ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", *options, str(ROOT / "run.py"), *overrides]
-    return subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    """`torchrun --nproc-per-node=RANKS run.py` in the background; where a rank is to send itself a signal, signalled.py."""
+    program = ROOT / ("tests/signalled.py" if "SIGNALLED_RANK" in extra else "run.py")
+    words = ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", *options, str(program), *overrides]
+    variables = environment(PYTHONPATH=str(ROOT), **extra)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=variables, text=True, **pipes)
 
 
-def processes(launcher: subprocess.Popen[str]) -> list[int]:
-    """The ranks of a torchrun that runs here, in their order."""
-    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    place = {}
-    for child in map(int, children):
-        words = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        place |= {int(word[5:]): child for word in words if word.startswith(b"RANK=")}
-    return [place[rank] for rank in sorted(place)]
-
-
-def disturb(launcher: subprocess.Popen[str], number: int, rank: int, when: Callable[[], bool]) -> Ended:
-    """Send a signal to one rank as soon as something is so; within seconds all of them have ended."""
-    limit = time.monotonic() + 300
-    while not when():
-        assert launcher.poll() is None, end(launcher).text
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-    ranks = processes(launcher)
-    os.kill(ranks[rank], number)
-    ended = end(launcher)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
-    return ended
-
-
-def lines(output: Path) -> int:
-    return sum(path.read_text().count("\n") for path in output.glob("**/metrics.jsonl"))
+def mentioning(word: str) -> list[int]:
+    """The processes whose command lines hold a word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if word.encode() in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return found
 
 
 @pytest.mark.slow
@@ -108,16 +88,16 @@ def test_stopped_and_killed_on_4_2_and_1_ranks_a_run_ends_with_the_bits_of_one_p
     assert ended.code == 0, ended.text
     assert json.loads(only(whole).read_text())["skipped_images"] == 1
 
-    stopped = disturb(torchrun(4, *recipe, f"output={output}"), signal.SIGTERM, 3, lambda: lines(output) >= 1)
-    assert stopped.code == 1  # torchrun's own
+    stopped = end(torchrun(4, "SIGTERM", "train_step", "6", *recipe, f"output={output}", SIGNALLED_RANK="3"))
+    assert not mentioning(str(output))
+    assert stopped.code == 1, stopped.text  # torchrun's own
     assert stopped.text.count("Stopped. The same command goes on from the last checkpoint") == 1
     assert "Traceback" not in stopped.out
     assert json.loads(only(output).read_text())["status"] == "interrupted"
-    count = lines(output)
 
-    often = ("train.checkpoint_minutes=0", f"output={output}")
-    again = torchrun(2, *recipe, *often, options=("--max-restarts=1",))
-    killed = disturb(again, signal.SIGKILL, 1, lambda: lines(output) > count)
+    words = ("SIGKILL", "train_step", "3", *recipe, "train.checkpoint_minutes=0", f"output={output}")
+    killed = end(torchrun(2, *words, options=("--max-restarts=1",), SIGNALLED_RANK="1"))
+    assert not mentioning(str(output))
     assert killed.code == 0, killed.text
     assert killed.out.count("going on from step") == 2
     assert "exitcode: -9" in killed.err  # said by torchrun, who may end the other one before it misses it
@@ -126,15 +106,15 @@ def test_stopped_and_killed_on_4_2_and_1_ranks_a_run_ends_with_the_bits_of_one_p
 
 
 @pytest.mark.slow
-def test_a_detector_is_trained_and_evaluated_by_4_ranks_as_by_one_and_errors_are_told_once(tmp_path: Path) -> None:
+def test_a_detector_is_trained_and_evaluated_by_2_ranks_as_by_one_and_errors_are_told_once(tmp_path: Path) -> None:
     """Rows of a sweep go one after the other: one that ranks cannot share, and one that they can."""
     whole, output = tmp_path / "whole", tmp_path / "other"
     alone = call(*DETECTION, f"output={whole}")
     assert alone.code == 0, alone.text
     words = [word for word in DETECTION if "micro_batch" not in word]
-    ended = end(torchrun(4, "-m", *words, "train.micro_batch=8,2", f"output={output}"))
+    ended = end(torchrun(2, "-m", *words, "train.micro_batch=8,2", f"output={output}"))
     assert ended.code == 1
-    assert ended.text.count("4 ranks cannot share the 1 micro-batches of a step") == 2  # at once, and at the end
+    assert ended.text.count("2 ranks cannot share the 1 micro-batches of a step") == 2  # at once, and at the end
     finished = only(output, "**/weights.safetensors").parent
     assert_alike(finished, only(whole).parent)
     for name in ("weights.safetensors", "by_class.csv"):

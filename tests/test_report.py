@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Ended, module
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -74,11 +75,8 @@ def printed(found: Comparison, width: int = 160) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "sasa.report", *map(str, arguments)]
-    path = str(Path(__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, env=environment, timeout=300, check=False)
+def command(*arguments: object, cwd: Path) -> Ended:
+    return module("sasa.report", *arguments, cwd=cwd)
 
 
 @pytest.mark.parametrize(
@@ -447,14 +445,14 @@ def test_costs_table() -> None:
 
 def test_command_without_runs(tmp_path: Path) -> None:
     alone = command(cwd=tmp_path)
-    assert (alone.returncode, alone.stdout) == (0, "")
-    assert "No runs in outputs yet" in alone.stderr
+    assert (alone.code, alone.out) == (0, "")
+    assert "No runs in outputs yet" in alone.err
     table = command("table3", cwd=tmp_path)
-    assert table.returncode == 0
-    assert table.stdout.count("missing") == 8
-    assert "make table3, or python run.py -m 'table3=glob(*)'" in table.stdout
+    assert table.code == 0
+    assert table.out.count("missing") == 8
+    assert "make table3, or python run.py -m 'table3=glob(*)'" in table.out
     everything = command("all", "--format", "json", cwd=tmp_path)
-    assert [table["table"] for table in json.loads(everything.stdout)] == list(TABLES)
+    assert [table["table"] for table in json.loads(everything.out)] == list(TABLES)
 
 
 def test_command_with_runs(tmp_path: Path) -> None:
@@ -463,14 +461,14 @@ def test_command_with_runs(tmp_path: Path) -> None:
     put(tmp_path / "outputs", "table4/k3/short", variant="train.epochs=2", accuracy={"test": {"top1": 33.3}})
     (tmp_path / "outputs" / "result.json").write_text("{")
     alone = command("--format", "csv", cwd=tmp_path)
-    rows = [row for row in csv.DictReader(io.StringIO(alone.stdout)) if row["top1"]]
+    rows = [row for row in csv.DictReader(io.StringIO(alone.out)) if row["top1"]]
     settings_shown = [(row["scale"], row["variant"], float(row["top1"])) for row in rows]
     assert settings_shown == [("cifar10", "", 91.2), ("demo", "", 60.0), ("demo", "train.epochs=2", 33.3)]
-    assert "outputs/result.json: cannot be read" in alone.stderr
+    assert "outputs/result.json: cannot be read" in alone.err
     one = command(
         "table4", "--scale", "demo", "--variant", "", "--to", "new/table.md", "--format", "markdown", cwd=tmp_path
     )
-    assert (one.returncode, one.stdout) == (0, "")
+    assert (one.code, one.out) == (0, "")
     text = (tmp_path / "new" / "table.md").read_text()
     assert "60.0" in text
     assert "91.2" not in text
@@ -492,10 +490,10 @@ def test_command_with_runs(tmp_path: Path) -> None:
 def test_command_errors(tmp_path: Path, arguments: list[str], message: str) -> None:
     put(tmp_path / "outputs", "table4/k3", variant="train.epochs=2")
     done = command(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert done.code == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 def test_starts_without_heavy_packages() -> None:

@@ -4,14 +4,13 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Ended, call, end, only, start
+from conftest import Ended, Fork, call, end, only, start, stopped
 
 from sasa.errors import InputError
 from sasa.train import checkpoint
@@ -91,7 +90,7 @@ def writes(output: Path) -> Callable[[], int]:
     return lambda: count() - first
 
 
-def stop(process: subprocess.Popen[str], number: int, when: Callable[[], bool], delay: float = 0) -> Ended:
+def stop(process: Fork, number: int, when: Callable[[], bool], delay: float = 0) -> Ended:
     """Send a signal to a run as soon as something is so, unless it has ended well by then."""
     limit = time.monotonic() + 600
     while not when() and process.poll() != 0:
@@ -128,42 +127,26 @@ def test_killed_with_rare_checkpoints_and_in_the_final_evaluation(
     recipe: list[str], whole: Path, tmp_path: Path
 ) -> None:
     command = [*recipe, f"output={tmp_path}", "train.checkpoint_minutes=1000"]
-    stop(start(*command), signal.SIGKILL, lambda: lines(tmp_path) == 2)  # of epoch 1: nothing is kept
-    stop(start(*command), signal.SIGKILL, lambda: lines(tmp_path) == 6)  # in epoch 2
+    killed = [stopped("SIGKILL", "train_step", 5, *command)]  # of epoch 1: nothing is kept
+    assert lines(tmp_path) == 1
+    killed += [stopped("SIGKILL", "train_step", 14, *command)]  # in epoch 2
     with only(tmp_path, "**/metrics.jsonl").open("a") as file:
         file.write('{"split": "tra')  # as after a crash in the middle of a line
     (only(tmp_path).parent / ".checkpoint.pt.1.tmp").write_bytes(b"as after a crash in the middle of a checkpoint")
     only(tmp_path).write_text("")
-    killed = stop(
-        start(*command, "data.workers=1"),
-        signal.SIGKILL,
-        lambda: any(
-            torch_progress(path) == 3 for path in tmp_path.glob("**/checkpoint.pt") if "epoch 3/3" in text(tmp_path)
-        ),
-    )
-    assert killed.code in (0, -signal.SIGKILL)
+    killed += [stopped("SIGKILL", "picture", 1, *command, "data.workers=1")]  # while it concludes
+    assert [one.code for one in killed] == [-signal.SIGKILL] * 3, killed[-1].text
     ended = call(*command)
     assert ended.code == 0, ended.text
     assert_alike(only(tmp_path).parent, whole)
-
-
-def text(output: Path) -> str:
-    """run.log."""
-    return only(output, "**/run.log").read_text()
-
-
-def torch_progress(path: Path) -> int:
-    """The epochs that a checkpoint has behind it."""
-    return torch.load(path, weights_only=True)["progress"]["epoch"]
 
 
 def test_asked_to_stop_it_leaves_a_checkpoint_that_a_run_of_another_table_takes_up(
     recipe: list[str], whole: Path, tmp_path: Path
 ) -> None:
     command = [*recipe, f"output={tmp_path}", "train.checkpoint_minutes=1000"]
-    for number, wanted, workers in ((signal.SIGTERM, 2, 2), (signal.SIGINT, 6, 0)):
-        process = start(*command, f"data.workers={workers}")
-        ended = stop(process, number, lambda n=wanted: lines(tmp_path) >= n)
+    for number, step, workers in ((signal.SIGTERM, 5, 2), (signal.SIGINT, 12, 0)):
+        ended = stopped(number.name, "train_step", step, *command, f"data.workers={workers}")
         assert ended.code == 128 + number, ended.text
         assert "Traceback" not in ended.text
         assert "Stopped. The same command goes on from the last checkpoint:\n  python run.py table3=conv12" in ended.out

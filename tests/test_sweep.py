@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TINY, Ended, call, end, environment, start
+from conftest import ROOT, TINY, Ended, Fork, call, end, environment, only, start
 
 from sasa.sweep import threads
 from sasa.train.device import first_free
 
 WIDTH = "scale.width=0.0625"
 LONG = [*(word for word in TINY if "epochs=1" not in word), WIDTH]
+ENDLESS = "train.epochs=5000"  # what does not end before its signal comes, however late that is
 LAUNCHERS = [
     pytest.param("joblib", marks=pytest.mark.skipif(not find_spec("joblib"), reason="the extra joblib")),
     pytest.param("submitit_local", marks=pytest.mark.skipif(not find_spec("submitit"), reason="the extra slurm")),
@@ -37,7 +38,7 @@ def status(output: Path) -> dict[str, str]:
     return {one["row"]: one["status"] for one in results(output)}
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str] | Fork, seconds: float = 600) -> None:
     """Until something is so; AssertionError where the process ends before, or takes too long."""
     started = time.monotonic()
     while not condition():
@@ -53,11 +54,14 @@ def test_rows_are_stopped_resumed_finished_and_failed_ones_named(launcher: str, 
     output = tmp_path / "out it"
     command = ["-m", "table6=position", "train.optimizer=nesterof,nesterov", *LONG, "train.epochs=24"]
     command += [f"output={output}"]
-    process = start(*command, f"hydra/launcher={launcher}")
-    statuses = {"running", "failed"}
-    wait_until(lambda: {one["status"] for one in results(output)} == statuses, process)
+    process = start(*command, f"hydra/launcher={launcher}", fresh=True)
     wait_until(lambda: list(output.glob("table6/*/*/metrics.jsonl")), process)
+    row = json.loads(only(output, "table6/*/*/metrics.jsonl").with_name("result.json").read_text())["pid"]
+    os.kill(row, signal.SIGSTOP)  # it is in its first epochs, however long the other one takes to fail
+    wait_until(lambda: "failed" in {one["status"] for one in results(output)}, process)
     process.send_signal(signal.SIGINT)
+    wait_until(lambda: list(output.glob(".sweep/*/stop")), process)
+    os.kill(row, signal.SIGCONT)
     stopped = end(process)
     assert stopped.code == 130, stopped.text
     assert "The same command goes on with what is left:" in stopped.out
@@ -83,8 +87,8 @@ def test_rows_are_stopped_resumed_finished_and_failed_ones_named(launcher: str, 
 @pytest.mark.slow
 def test_a_row_whose_process_is_killed_is_named(tmp_path: Path) -> None:
     pytest.importorskip("joblib")
-    command = ["-m", "table5=none", *LONG, "train.epochs=200", f"output={tmp_path}", "hydra/launcher=joblib"]
-    process = start(*command)
+    command = ["-m", "table5=none", *LONG, ENDLESS, f"output={tmp_path}", "hydra/launcher=joblib"]
+    process = start(*command, fresh=True)
     wait_until(lambda: list(tmp_path.glob("table5/*/*/metrics.jsonl")), process)
     os.kill(json.loads(next(tmp_path.glob("table5/*/*/result.json")).read_text())["pid"], signal.SIGKILL)
     ended = end(process)
@@ -110,17 +114,16 @@ def test_two_sweeps_at_once_share_their_rows(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_waits_for_a_row_of_another_and_takes_over_what_a_dead_one_left(tmp_path: Path) -> None:
-    row = [*LONG, "train.epochs=200", f"output={tmp_path}", "train.checkpoint_minutes=0"]
+    row = [*LONG, ENDLESS, f"output={tmp_path}", "train.checkpoint_minutes=0"]
     other = start("table5=none", *row)
     wait_until(lambda: list(tmp_path.glob("table5/*/*/checkpoint.pt")), other)
     process = start("-m", "table5=none", *row)
-    waiting = [line for _ in range(2) if (line := process.stdout.readline())]
-    assert f"table5=none is being trained by process {other.pid} on" in waiting[0]
-    assert waiting[1].endswith("waiting for it\n")
+    wait_until(lambda: process.out.endswith("waiting for it\n"), process)
+    assert f"table5=none is being trained by process {other.pid} on" in process.out
+    assert "going on from step" not in process.out
     other.kill()
-    other.communicate()
-    assert any("going on from step" in line for line in process.stdout)
-    assert any("epoch" in line for line in process.stdout)
+    other.wait()
+    wait_until(lambda: "epoch" in process.out.partition("going on from step")[2], process)
     process.send_signal(signal.SIGINT)
     assert end(process).code == 130
 

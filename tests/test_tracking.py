@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, call, end, only, start
+from conftest import TINY, call, end, only, start, stopped
 
 from sasa.train.track import INIT_SECONDS
 
@@ -36,14 +36,9 @@ def files(output: Path) -> list[Path]:
 
 def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_path: Path) -> None:
     command = ["table5=none", "tracker.project=trial", "train.checkpoint_minutes=0", *SMALL, f"output={tmp_path}"]
-    process = start(*command)
-    while not list(tmp_path.glob("**/metrics.jsonl")) or not only(tmp_path, "**/metrics.jsonl").read_text():
-        assert process.poll() is None, end(process).text
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    stopped = end(process)
-    assert stopped.code == 143, stopped.text
-    ended = call(*command)
+    first = stopped("SIGTERM", "train_step", 3, *command, fresh=True)
+    assert first.code == 143, first.text
+    ended = call(*command, fresh=True)
     assert ended.code == 0, ended.text
     assert "going on from step " in ended.out
     assert "W&B: kept offline; `wandb sync " in ended.out
@@ -87,7 +82,7 @@ def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline
     address = "http://127.0.0.1:9"  # nothing listens there
     started = time.monotonic()
     command = ["table5=none", *SMALL, f"output={tmp_path}/out"]
-    ended = call(*command, WANDB_API_KEY=KEY, WANDB_BASE_URL=address, HOME=str(tmp_path))
+    ended = call(*command, WANDB_API_KEY=KEY, WANDB_BASE_URL=address, HOME=str(tmp_path), fresh=True)
     assert ended.code == 0, ended.text
     assert "Traceback" not in ended.text
     assert "tracking offline" in ended.out
@@ -101,7 +96,7 @@ def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline
 
 
 def test_a_key_that_is_none_and_a_service_that_dies_do_not_end_the_run(tmp_path: Path) -> None:
-    process = start("table5=none", *SMALL, f"output={tmp_path}", WANDB_API_KEY="short")
+    process = start("table5=none", *SMALL, f"output={tmp_path}", WANDB_API_KEY="short", fresh=True)
     while not list(tmp_path.glob("**/metrics.jsonl")) or not only(tmp_path, "**/metrics.jsonl").read_text():
         assert process.poll() is None, end(process).text
         time.sleep(0.01)
@@ -129,7 +124,7 @@ def test_a_server_that_takes_calls_and_never_answers_costs_no_more_than_the_stat
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         command = ["table5=none", *SMALL, f"output={tmp_path}/out"]
-        ended = call(*command, WANDB_API_KEY=KEY, WANDB_BASE_URL=address, HOME=str(tmp_path))
+        ended = call(*command, WANDB_API_KEY=KEY, WANDB_BASE_URL=address, HOME=str(tmp_path), fresh=True)
     assert ended.code == 0, ended.text
     assert "tracking offline" in ended.out
     log = only(tmp_path / "out", "**/run.log").read_text().splitlines()

@@ -3,12 +3,11 @@
 import json
 import math
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import module
 from records import add_run, add_table
 from scipy.special import stdtrit
 
@@ -325,16 +324,14 @@ def test_levels_compare_with_the_paper_at_its_own_scale_alone(tmp_path: Path) ->
 
 def test_verdicts_on_the_terminal_and_as_json(tmp_path: Path) -> None:
     put_table6(tmp_path, [70.0, 70.2, 70.1], [70.3, 70.1, 70.2])
-    words = [sys.executable, "-m", "sasa.report", "verdicts", "--output", str(tmp_path)]
-    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    words = ["sasa.report", "verdicts", "--output", tmp_path]
+    text = module(*words).out
     assert "reproduced         Attention by position alone (q·r) costs little." in text
     assert "confirmed q·r alone loses little to q·k + q·r: -0.10 (95 % interval " in text
     assert "paper draws it" in text
-    (setting,) = json.loads(
-        subprocess.run([*words, "--format", "json"], capture_output=True, text=True, check=True).stdout
-    )
+    (setting,) = json.loads(module(*words, "--format", "json").out)
     interaction = next(one for one in setting["statements"] if one["statement"]["name"] == "interaction")
     assert (setting["scale"], interaction["verdict"]) == ("cifar10", "reproduced")
     assert interaction["findings"][0]["low"] < -0.1 < interaction["findings"][0]["high"]
-    wrong = subprocess.run([*words, "--scale", "cifar"], capture_output=True, text=True, check=False)
-    assert (wrong.returncode, "Did you mean cifar10" in wrong.stderr) == (2, True)
+    wrong = module(*words, "--scale", "cifar")
+    assert (wrong.code, "Did you mean cifar10" in wrong.err) == (2, True)
