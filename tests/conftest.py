@@ -2,19 +2,26 @@
 
 import math
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one on each core; torch reads it
+
 import numpy as np
 import pytest
+import torch
 from forks import ROOT, Fork, Forks
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one on each core
 CPU_MINUTES = {"": 11, "not slow": 3}  # by the value of -m
+# The same examples each time; any others by --hypothesis-profile=default.
+settings.register_profile("sasa", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.load_profile("sasa")
 LONGEST = 2  # minutes of the clock that one test takes
 TINY = (
     "backbone=resnet26",
@@ -45,6 +52,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow ones first, so that no worker is left with them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_runtest_setup() -> None:
+    """Random numbers do not depend on which tests came before on this worker."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @dataclass

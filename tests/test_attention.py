@@ -50,7 +50,7 @@ def definition(layer: LocalAttention, x: torch.Tensor) -> torch.Tensor:
     return output
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     position=st.sampled_from(["none", "absolute", "relative"]),
     logits=st.sampled_from(["content_position", "position"]),

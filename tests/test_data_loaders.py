@@ -152,7 +152,7 @@ def test_a_jpeg_has_the_pixels_that_pillow_finds(kind: str) -> None:
         decoded(file.getvalue()[:-40])
 
 
-def test_a_resized_picture_has_the_same_bits_on_any_processor() -> None:
+def test_a_resized_picture_has_the_same_bits_on_any_processor(capsys: pytest.CaptureFixture[str]) -> None:
     code = (
         "import hashlib, torch; from sasa.data.transforms import resized; "
         "pixels = torch.randint(256, (3, 90, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)); "
@@ -164,9 +164,10 @@ def test_a_resized_picture_has_the_same_bits_on_any_processor() -> None:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT,
             env=os.environ | {"ATEN_CPU_CAPABILITY": capability},
         ).stdout
-        for capability in ("default", "avx2", "avx512")
+        for capability in ("default", "avx2")
     }  # fmt: skip
-    assert len(said) == 1
+    exec(code, {})  # here, as the processor has it
+    assert said == {capsys.readouterr().out}
 
 
 @pytest.mark.parametrize("area", [0, -0.1, 1.1, float("nan")])
@@ -345,7 +346,7 @@ def test_real_images(tmp_path: Path) -> None:
     assert len(labels.unique()) > 5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(wanted=st.integers(2, 30))
 def test_a_number_of_images_is_a_fixed_choice_of_them(wanted: int) -> None:
     from sasa.data.build import choose

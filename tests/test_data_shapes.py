@@ -36,7 +36,7 @@ def test_random_numbers_are_uniform_and_distinct() -> None:
     assert len(np.unique(hash64(3, np.arange(50_000)))) == 50_000
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     size=st.integers(32, 100),
     classes=st.integers(2, 8),

@@ -42,7 +42,7 @@ def test_pointwise_is_the_convolution(stride, layout):
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     groups=st.lists(st.sampled_from(["convolution", "attention"]), min_size=4, max_size=4),
     stem=st.sampled_from(["conv", "attention", "attention_conv_values", "attention_spatial_values"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -128,7 +128,7 @@ sizes = st.builds(
 
 
 @pytest.mark.parametrize("backend", ["tiled", pytest.param("cpu", marks=needs_compiler)])
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 @given(case=sizes)
 def test_a_backend_is_the_equation_on_any_size(backend: str, case: Case) -> None:
     compare(case, backend, torch.float32)

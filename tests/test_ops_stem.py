@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_ops import python
 from torch import Tensor
@@ -134,7 +134,7 @@ sizes = st.builds(
 
 
 @backends
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 @given(case=sizes)
 def test_a_backend_is_the_equation_on_any_size(backend: str, case: Case) -> None:
     compare(case, backend, torch.float32)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import Ended, module
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -297,7 +297,7 @@ RECORD = st.fixed_dictionaries(
 FILE = st.one_of(RECORD.map(json.dumps), JSON.map(json.dumps), RECORD.map(lambda record: json.dumps(record)[:-9]))
 
 
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=40)
 @given(st.lists(st.tuples(st.none() | FILE, st.none() | FILE), max_size=8), st.sampled_from([30, 80, 160]))
 def test_any_records_are_shown_and_never_mixed(
     tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str | None, str | None]], width: int
