@@ -77,7 +77,7 @@ def test_the_command_prints_and_writes_rows(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_detectors_are_timed_beside_torchvisions(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(detectors, "SIDE", 128)
+    monkeypatch.setattr(detectors, "SIDE", 192)
     monkeypatch.setattr(sys, "argv", ["bench", "detectors", "--quick", "--device", "cpu"])
     command.main()
     printed = capsys.readouterr().out

@@ -1,5 +1,5 @@
 """Registers and spills of the Triton kernels compiled for a GPU that is not here. Run by test_ops_triton.py, which needs
-a process without TRITON_INTERPRET: `python triton_resources.py ARCHITECTURE DTYPE EXTENT DIM...` prints JSON."""
+a process without TRITON_INTERPRET: `python triton_resources.py ARCHITECTURE,... DTYPE EXTENT DIM...` prints JSON."""
 
 import json
 import re
@@ -58,10 +58,13 @@ def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent:
 
 
 if __name__ == "__main__":
-    architecture, dtype, extent, *dims = sys.argv[1:]
+    architectures, dtype, extent, *dims = sys.argv[1:]
     kernels = ("forward_kernel", "backward_query_kernel", "backward_key_kernel")
     report = {
-        f"{kernel} {dim}": resources(getattr(triton_kernels, kernel), int(architecture), dtype, int(extent), int(dim))
+        f"{kernel} {dim} sm_{architecture}": resources(
+            getattr(triton_kernels, kernel), int(architecture), dtype, int(extent), int(dim)
+        )
+        for architecture in architectures.split(",")
         for kernel in kernels
         for dim in dims
     }
