@@ -36,9 +36,9 @@ def files(output: Path) -> list[Path]:
 
 def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_path: Path) -> None:
     command = ["table5=none", "tracker.project=trial", "train.checkpoint_minutes=0", *SMALL, f"output={tmp_path}"]
-    first = stopped("SIGTERM", "train_step", 3, *command)
+    first = stopped("SIGTERM", "train_step", 3, *command, fresh=True)
     assert first.code == 143, first.text
-    ended = call(*command)
+    ended = call(*command, fresh=True)
     assert ended.code == 0, ended.text
     assert "going on from step " in ended.out
     assert "W&B: kept offline; `wandb sync " in ended.out
@@ -94,7 +94,7 @@ def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline
 
 
 def test_a_key_that_is_none_and_a_service_that_dies_do_not_end_the_run(tmp_path: Path) -> None:
-    process = start("table5=none", *SMALL, f"output={tmp_path}", WANDB_API_KEY="short")
+    process = start("table5=none", *SMALL, f"output={tmp_path}", WANDB_API_KEY="short", fresh=True)
     while not list(tmp_path.glob("**/metrics.jsonl")) or not only(tmp_path, "**/metrics.jsonl").read_text():
         assert process.poll() is None, end(process).text
         time.sleep(0.01)
