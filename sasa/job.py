@@ -25,6 +25,7 @@ def run(record: Record, console: Console, wait: bool = False) -> tuple[Run, Path
     with record.held(wait):
         record.prepare()
         try:
+            record.tidy()
             done = finished(record, console)
         except OSError as error:
             raise unwritable(record.folder, error) from error

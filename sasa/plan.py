@@ -5,9 +5,10 @@ The rate is measured now (--measure), or what runs on this very kind of device r
 """
 
 import argparse
+import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -41,6 +42,7 @@ SIZES = {
 PEAKS = {  # FLOP/s of bfloat16 matrix products without sparsity, by the makers
     "A100": 312e12, "H100": 989e12, "H200": 989e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "V100": 125e12,
 }  # fmt: skip
+SEEDS = re.compile(r"seed=\d+(,\d+)*")
 SHARE = 0.08  # the paper's networks on a GPU: from 0.04 to 0.17
 
 
@@ -78,18 +80,24 @@ class Planned:
         return (1 - self.done) * whole + pace.start
 
 
-def selection(words: Sequence[str]) -> list[compose.Row]:
+def selection(words: Sequence[str], tell: Callable[[str], None]) -> list[compose.Row]:
     """The rows of all tables that are named, with the other words."""
     tables = [word for word in words if word in compose.tables()]
     others = [word for word in words if word not in tables]
     rows: list[compose.Row] = []
     for chosen in [[f"{table}=glob(*)", *others] for table in tables] or [others]:
         compose.check_overrides(chosen, sweep=True)
-        rows += compose.rows(chosen, "python run.py")
+        tell(f"composing {chosen[0].removesuffix('=glob(*)')}")
+        listed = [word for word in chosen if SEEDS.fullmatch(word)]  # a row of several seeds is composed once
+        for row in compose.rows([word for word in chosen if word not in listed], "python run.py"):
+            seeds = map(int, listed[-1].partition("=")[2].split(",")) if listed else [row.config.seed]
+            rows += [replace(row, config=replace(row.config, seed=seed)) for seed in seeds]
     return rows
 
 
-def unfinished(rows: Iterable[compose.Row], runs: Sequence[Run]) -> tuple[list[Planned], int]:
+def unfinished(
+    rows: Iterable[compose.Row], runs: Sequence[Run], tell: Callable[[str], None]
+) -> tuple[list[Planned], int]:
     """The different runs of some rows that are not finished, and how many are."""
     finished = {run.key for run in runs if run.complete}
     planned: dict[str, Planned] = {}
@@ -105,6 +113,7 @@ def unfinished(rows: Iterable[compose.Row], runs: Sequence[Run]) -> tuple[list[P
             begun = next((run for run in runs if run.key == record.key), None)
             known = progress(record.output / begun.folder, begun) if begun else None
             share = known.share if known else 0.0
+            tell(f"counting the FLOPs of {label}")
             planned[record.key] = Planned([label], row.config, work_of(row.config), share)
     return list(planned.values()), len(done)
 
@@ -162,7 +171,9 @@ def from_records(planned: Planned, runs: Iterable[Run], device: str) -> tuple[Pa
     return Pace(rate, FORWARD_AND_BACKWARD * rate), f"FLOP/s of {len(like)} others"
 
 
-def settle(planned: list[Planned], runs: Sequence[Run], options: argparse.Namespace, console: Console) -> None:
+def settle(
+    planned: list[Planned], runs: Sequence[Run], options: argparse.Namespace, tell: Callable[[str], None]
+) -> None:
     """Give each run its pace, by the best source there is."""
     known: dict[str, tuple[Pace, str]] = {}
     peak = 0.0
@@ -170,7 +181,7 @@ def settle(planned: list[Planned], runs: Sequence[Run], options: argparse.Namesp
     for one in planned:
         kind = kind_of(one.config)
         if kind not in known and options.measure:
-            console.print(f"[dim]measuring {escape(one.labels[0])}[/]")
+            tell(f"measuring {one.labels[0]}, some 15 seconds")
             known[kind] = measured(one.config), "measured"
         if kind not in known and (found := from_records(one, runs, device)):
             known[kind] = found
@@ -249,12 +260,13 @@ def counted(flops: float) -> str:
 
 def hours(seconds: float) -> str:
     """Hours in as many digits as mean something."""
-    return f"{seconds / 3600:.3g}" if seconds < 360_000 else f"{seconds / 3600:.0f}"
+    return f"{seconds / 3600:.{2 if seconds < 3600 else 3}g}" if seconds < 360_000 else f"{seconds / 3600:.0f}"
 
 
 def lasting(seconds: float) -> str:
     """Time as people say it, in days where it is some."""
-    return f"{seconds / 86400:.1f} days" if seconds > 2 * 86400 else duration(seconds)
+    days = seconds / 86400
+    return duration(seconds) if days < 2 else f"{days:.1f} days" if days < 10 else f"{days:.0f} days"
 
 
 def main() -> int:
@@ -277,11 +289,16 @@ def main() -> int:
         if not 0 < options.share <= 1:
             raise InputError(f"--share {options.share:g}: expected a part of the peak, above 0 and at most 1")
         compose.register()
-        rows = selection([word for word in options.words if not word.startswith("gpus=")])
-        output = Path(rows[0].config.output).expanduser() if rows else Path("outputs")
-        runs = collect(output).runs
-        planned, finished = unfinished(rows, runs)
-        settle(planned, runs, options, console)
+        with console.status("") as status:
+
+            def tell(doing: str) -> None:
+                status.update(f"[dim]{escape(doing)}[/]")
+
+            rows = selection([word for word in options.words if not word.startswith("gpus=")], tell)
+            output = Path(rows[0].config.output).expanduser() if rows else Path("outputs")
+            runs = collect(output).runs
+            planned, finished = unfinished(rows, runs, tell)
+            settle(planned, runs, options, tell)
     except (InputError, *compose.ERRORS) as error:
         parser.error(" ".join(str(error).split()))
     show(planned, finished, int(places[0]), options.device or device_name(), console)

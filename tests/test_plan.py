@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from records import add_run
 from sasa import plan
 from sasa.config import compose
 from sasa.records.progress import by_the_clock
+from sasa.report.pages.site import Site
 
 
 def test_runs_on_places_end_with_the_longest_first() -> None:
@@ -26,15 +28,21 @@ def test_runs_on_places_end_with_the_longest_first() -> None:
 def test_rows_that_are_one_run_are_planned_once_with_the_costs_of_the_paper_s_recipe() -> None:
     """scale.md's sum by hand: three passes an image of training, one of evaluation, at the FLOPs that Table 1 prints."""
     compose.register()
-    rows = plan.selection(["table1", "table5", "scale=imagenet", "seed=0,1"])
+    told: list[str] = []
+    rows = plan.selection(["table1", "table5", "scale=imagenet", "seed=0,1"], told.append)
     assert len(rows) == 2 * 12
-    planned, finished = plan.unfinished(rows, ())
+    planned, finished = plan.unfinished(rows, (), told.append)
     assert (len(planned), finished) == (2 * 11, 0)
+    assert told[:3] == ["composing table1", "composing table5", "counting the FLOPs of table1=baseline_26"]
+    assert {one.config.seed for one in planned} == {0, 1}
+    assert planned[1].labels == ["table1=baseline_26 seed=1"]
     (whole,) = (one for one in planned if "table1=conv_stem_50" in one.labels)
     assert whole.labels == ["table1=conv_stem_50", "table5=relative"]
     images = 1_281_167 - round(0.04 * 1_281_167)
     images = images // 256 // 16 * 4096
     evaluated = 130 * 2 * round(0.04 * 1_281_167) + 50_000
+    assert plan.lasting(3600 * 47) == "47.0 h"
+    assert [plan.lasting(86400 * days) for days in (2.04, 9.96, 123.4)] == ["2.0 days", "10.0 days", "123 days"]
     assert whole.work.total == pytest.approx(7.0e9 * (3 * 130 * images + evaluated), rel=0.01)
 
 
@@ -61,7 +69,7 @@ def test_a_measured_pace_is_near_that_of_the_run_itself(trained: tuple[Path, End
     assert "Runs that differ: 1 left, 0 finished" in told.out
 
 
-def test_status_tells_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None:
+def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None:
     add_run(tmp_path, "table5", "none")
     add_run(tmp_path, "table5", "absolute", status="failed", reason="the loss is nan at step 3")
     started, heard = (
@@ -89,3 +97,15 @@ def test_status_tells_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None
     assert waiting.startswith(f"waiting     2 rows  in the sweep of process {os.getpid()}")
     assert failed == "failed      table5=absolute  the loss is nan at step 3"
     assert end.startswith("all of it ends in about ")
+
+    site = Site(tmp_path)
+    section = re.search(r'<section id="under-way">.*?</section>', site.render("index.html"), re.S)
+    assert section
+    rows = [re.sub(r"<.*?>", "", row) for row in re.findall(r"<tr>.*?</tr>", section[0])]
+    assert [re.split("[ =]", row.strip())[1] for row in rows[1:]] == ["table5", "2", "table5"]
+    assert re.search(r"running, 50 %, about (1 min|\d+ s) left", rows[1])
+    assert f"process {os.getpid()} on " in rows[1]
+    assert rows[3].endswith("the loss is nan at step 3")
+    assert re.search(r"all of it ends in about \d", section[0])
+    (running,) = [run for run in site.runs if run.status == "running"]
+    assert re.search(r"of 4 epochs, .*, about (1 min|\d+ s) left", site.run(running))

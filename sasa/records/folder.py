@@ -68,9 +68,7 @@ class Record:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path(".writable"), b"")
-            self.path(".writable").unlink()
-            for left in self.folder.glob(".*.tmp"):  # by a process that was killed while it wrote
-                left.unlink()
+            self.path(".writable").unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(self.folder, error) from error
         other = read_json(self.path("config.json")) or read_json(self.path("result.json"))
@@ -82,6 +80,12 @@ class Record:
                 f"{self.folder} holds a run of another configuration ({changes}). "
                 "Remove that folder, or give another one with output=<folder>"
             )
+
+    def tidy(self) -> None:
+        """Remove what a process left that was killed while it wrote: for the one that holds the key, since others write now."""
+        for left in self.folder.glob(".*.tmp"):
+            if not left.name.startswith(".writable."):
+                left.unlink(missing_ok=True)
 
     @contextmanager
     def held(self, wait: bool = False) -> Iterator[None]:

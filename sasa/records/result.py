@@ -97,13 +97,6 @@ class Run:
         return self.data == "shapes"
 
     @property
-    def seconds_left(self) -> float | None:
-        """Until its last step, of a running one that has been heard of."""
-        if not self.seconds_a_step or self.step is None or not self.epochs or not self.steps_per_epoch:
-            return None
-        return self.seconds_a_step * max(0, self.epochs * self.steps_per_epoch - self.step)
-
-    @property
     def complete(self) -> bool:
         """Whether it is finished, with nothing missing of what a table shows."""
         return self.status == "finished" and all((self.accuracy, self.costs, self.paper_costs, self.seconds))

@@ -30,11 +30,12 @@ class Line:
     told: str
     progress: Progress | None = None
     count: int = 1
+    run: Run | None = None
 
 
-def status(output: Path) -> list[Line]:
-    """A line a run, and one for the rows of a sweep that wait for their turn."""
-    runs = [run for run in collect(output).runs if not run.same_as]
+def status(output: Path, runs: Sequence[Run]) -> list[Line]:
+    """A line a run of those below `output`, and one for the rows of a sweep that wait for their turn."""
+    runs = [run for run in runs if not run.same_as]
     given = {path.name.split(".")[0]: read_json(path) or {} for path in (output / ".locks").glob("*.job.json")}
     states = jobs.queued([str(one.get("job")) for one in given.values()] + [run.job for run in runs if run.job])
     lines = [of_run(output, run, states) for run in runs]
@@ -54,11 +55,13 @@ def of_run(output: Path, run: Run, states: dict[str, jobs.State] | None) -> Line
         if state is None:
             run = replace(run, status="interrupted", reason=f"its job {run.job} is gone")
         elif state.name != "RUNNING":
-            return Line("waiting", name, f"job {run.job} of Slurm, {state}", progress(output / run.folder, run))
+            return Line(
+                "waiting", name, f"job {run.job} of Slurm, {state}", progress(output / run.folder, run), run=run
+            )
     if run.status == "running":
         where = f"job {run.job}, {state}" if run.job else f"process {run.pid} on {run.host}"
-        return Line("running", name, where, progress(output / run.folder, run))
-    return Line(run.status, name, run.reason or "")
+        return Line("running", name, where, progress(output / run.folder, run), run=run)
+    return Line(run.status, name, run.reason or "", run=run)
 
 
 def waiting_here(output: Path) -> list[Line]:
@@ -127,8 +130,9 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m sasa.report status", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR", help="where the runs are")
     output = parser.parse_args(arguments).output
-    lines, console = status(output), Console(highlight=False)
+    runs = collect(output).runs
+    lines, console = status(output, runs), Console(highlight=False)
     if not lines:
         console.print(f"No runs in {output} yet", markup=False)
         return
-    show(lines, seconds_left(lines, collect(output).runs), output, console)
+    show(lines, seconds_left(lines, runs), output, console)

@@ -10,8 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sasa.errors import InputError
-from sasa.records.collect import collect_with_shipped, shipped
+from sasa.records.collect import SHIPPED, collect_with_shipped, shipped
+from sasa.records.progress import progress
 from sasa.records.result import Run
+from sasa.report import status
 from sasa.report.groups import settings
 from sasa.report.own import add_tables
 from sasa.report.pages import views
@@ -26,6 +28,7 @@ from sasa.report.verdicts import METHOD, judge
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = ("dashboard.css", "element.js", "charts.js", "attention.js", "compare.js", "app.js")
 SCALES = ("demo", "cifar10", "imagenet")
+UNDER_WAY = ("running", "waiting", "interrupted", "failed")
 
 
 def embedded(value: object) -> Markup:
@@ -116,6 +119,21 @@ class Site:
         """The result pages' settings by file name."""
         return {views.results_name(*setting): setting for setting in self.settings}
 
+    @cached_property
+    def under_way(self) -> tuple[list[status.Line], float | None]:
+        """What runs, waits, was stopped or failed, and seconds until the end of all; nothing where nothing is under way."""
+        lines = status.status(self.output, [run for run in self.runs if not run.variant.startswith(SHIPPED)])
+        lines = [line for kind in UNDER_WAY for line in lines if line.status == kind]
+        if not any(line.status in ("running", "waiting") for line in lines):
+            return [], None
+        return lines, status.seconds_left(lines, self.runs)
+
+    def left(self, run: Run) -> float | None:
+        """Seconds that a running run still takes, where its process has told its speed."""
+        place = self.places[run.folder]
+        known = progress(place, run) if isinstance(place, Path) else None
+        return known.left if known else None
+
     def names(self) -> Iterable[str]:
         """Every page and script of the site but index.html, by its path."""
         yield from self.pages
@@ -163,6 +181,7 @@ class Site:
             scales=views.scales(self.settings, self.runs, scale),
             variants=views.variants(self.settings, scale, variant),
             counts=views.counts([one["comparison"] for one in tables]),
+            under_way=self.under_way,
             latest=[(run, self.curves(run)) for run in views.latest(here)],
             seeds=views.seeds(one["comparison"] for one in tables),
             verdicts=verdicts,
@@ -208,4 +227,5 @@ class Site:
         return f"sasa.addRun({embedded(content)});\n"
 
     def template(self, template: str, page: str, root: str, **values: Any) -> str:
-        return self.templates.get_template(template).render(page=page, root=root, live=self.live, **values)
+        values |= {"page": page, "root": root, "live": self.live, "left": self.left}
+        return self.templates.get_template(template).render(values)

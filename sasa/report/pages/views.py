@@ -151,17 +151,16 @@ def progress(run: Run, curves: Curves) -> float | None:
     return min(1.0, max(furthest(curves), run.epochs_done or 0) / run.epochs)
 
 
-def pace(run: Run) -> str:
+def pace(run: Run, left: float | None) -> str:
     """How long a running run has trained, how fast it is, validation included, and how long it will, in words."""
     if not run.heard:
         return ""
     images = run.images.get("train", 0) / run.steps_per_epoch if run.steps_per_epoch else 0
     speed = f"{images / run.seconds_a_step:.0f} images/s" if images and run.seconds_a_step else ""
-    left = "" if run.seconds_left is None else f"about {duration(run.seconds_left)} left"
     told = (
         f"{duration(seconds_between(run.started, run.heard))} so far",
         speed,
-        left,
+        f"about {duration(left)} left" if left is not None else "",
         f"heard of at {run.heard[11:19]}",
     )
     return ", ".join(filter(None, told))
