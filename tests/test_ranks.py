@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, call, end, environment, only
+from conftest import ROOT, TINY, call, end, environment, only
 from hypothesis import given
 from hypothesis import strategies as st
 from test_resume import RECIPE, assert_alike
@@ -120,6 +120,30 @@ def test_a_detector_is_trained_and_evaluated_by_2_ranks_as_by_one_and_errors_are
     for name in ("weights.safetensors", "by_class.csv"):
         assert (finished / name).read_bytes() == (only(whole).parent / name).read_bytes()
     assert not list(output.glob("**/.*.tmp"))
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_in_the_final_evaluation_stops_all(tmp_path: Path) -> None:
+    words = ["table5=none", *TINY, "train.micro_batch=8", f"output={tmp_path}"]
+    third = ("SIGTERM", "evaluate", "3")  # after those of the trained and of the averaged weights on the held-out images
+    ended = end(torchrun(2, *third, *words, SIGNALLED_RANK="1"))
+    assert ended.text.count("Stopped. The same command goes on from the last checkpoint") == 1, ended.text
+    assert json.loads(only(tmp_path).read_text())["status"] == "interrupted"
+    assert ended.text.count("will have no effect") == 1  # of timm's schedule, for so few steps
+    assert call(*words).code == 0
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="two GPUs")
+def test_two_gpus_train_what_one_does_to_rounding(tmp_path: Path) -> None:
+    words = ["table5=relative", *TINY, "train.micro_batch=8", "train.amp=false", "device=cuda"]
+    losses = []
+    for ranks in (1, 2):
+        output = tmp_path / str(ranks)
+        ended = end(torchrun(ranks, *words, f"output={output}"))
+        assert ended.code == 0, ended.text
+        lines = map(json.loads, only(output, "**/metrics.jsonl").read_text().splitlines())
+        losses.append([line["loss"] for line in lines if line["split"] == "train"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 @pytest.mark.slow

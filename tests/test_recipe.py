@@ -455,6 +455,10 @@ def test_a_line_of_progress_fits_the_terminal_and_says_what_matters_first(monkey
         display.step(done, "1/5", "loss 0.5", 10)
     assert file.getvalue() == f"{title}  0:28 left  epoch 1/5  loss 0.5  10 images/s  step 30/100\n"
 
+    display.step(50, "1/5", "loss 0.5", 10, hungry=0.62)
+    (task,) = display.progress.tasks
+    assert " left  62% waiting for images  epoch 1/5" in task.fields["state"]
+
 
 def test_a_file_that_is_no_checkpoint_is_named_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"

@@ -1,4 +1,4 @@
-"""`python -m sasa.bench ops`, `stems`, `models`, `detectors` and `images`: tables, and with --json a file."""
+"""`python -m sasa.bench ops`, `stems`, `models`, `detectors`, `images` and `ranks`: tables, and with --json a file."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ BASELINES = {
     "models": "ResNet-50 (torchvision)",
     "detectors": "RetinaNet (torchvision)",
     "images": "view (timm)",
+    "ranks": "1 process, 1 thread",
 }
 HEADINGS = {
     "shapes": "Attention core at the paper's shapes, k = 7, 8 heads",
@@ -25,19 +26,22 @@ HEADINGS = {
     "models": "Training step at 224 x 224",
     "detectors": "Training step of Table 2's detectors at 640 x 640 (160 x 160 with --quick)",
     "images": "JPEGs of 466 x 390 to random crops of 224 x 224, one process",
+    "ranks": "Steps of SASA-50, full, at 64 x 64, by processes on the CPU",
 }
 
 
 def main() -> None:
     """Run the chosen benchmark and prints its tables."""
     parser = argparse.ArgumentParser(prog="python -m sasa.bench", description=__doc__)
-    parser.add_argument("what", choices=["ops", "stems", "models", "detectors", "images"])
+    parser.add_argument("what", choices=["ops", "stems", "models", "detectors", "images", "ranks"])
     parser.add_argument("--images", type=Path, help="a folder of photographs, as JPEG: for images")
     parser.add_argument("--quick", action="store_true", help="fewer shapes, contenders and rounds")
     parser.add_argument("--json", type=Path, help="write the rows and the conditions to this file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=DTYPES, help="float32 on a CPU, bfloat16 on a GPU by default")
-    parser.add_argument("--batch", type=int, help="8 on a CPU, 128 on a GPU by default; of detectors 1 and 8")
+    parser.add_argument(
+        "--batch", type=int, help="8 on a CPU, 128 on a GPU by default; of detectors 1 and 8, of ranks 64"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--compile", action="store_true", help="compile the networks")
     options = parser.parse_args()
@@ -45,7 +49,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     dtype = DTYPES[options.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
-    small, large = (1, 8) if options.what == "detectors" else (8, 128)
+    small, large = {"detectors": (1, 8), "ranks": (64, 64)}.get(options.what, (8, 128))
     batch = options.batch or (large if device.type == "cuda" else small)
     if options.what == "ops":
         from sasa.bench import ops  # its contenders take seconds
@@ -62,6 +66,10 @@ def main() -> None:
             parser.error("images needs a folder of photographs: --images FOLDER")
         torch.set_num_threads(1)
         rows = images.run(options.images, 3 if options.quick else 9)
+    elif options.what == "ranks":
+        from sasa.bench import ranks  # its contenders take seconds
+
+        rows = ranks.run(batch, 4, 3 if options.quick else 9)
     elif options.what == "detectors":
         from sasa.bench import detectors  # its contenders take seconds
 
@@ -89,9 +97,11 @@ def main() -> None:
 def render(table: str, rows: list[dict[str, Any]]) -> Table:
     """One table, with each row's time as a ratio to the baseline's in the same place."""
     grid = Table(title=HEADINGS[table], title_justify="left")
-    models = table in ("stems", "models", "detectors", "images")
+    models = table in ("stems", "models", "detectors", "images", "ranks")
     names = ["network"] if models else ["shape", "extent", "contender"]
     times = ["step_ms", "images_a_second"] if models else ["forward_ms", "both_ms"]
+    if table == "ranks":
+        times = ["step_ms", "cpu_ms", "exchange_ms"]
     for name in [*names, *times, "peak_mb"]:
         grid.add_column(name, justify="left" if name in names else "right", no_wrap=True)
     time, baseline = times[0] if models else times[1], BASELINES.get(table)

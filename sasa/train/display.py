@@ -46,10 +46,18 @@ class Display:
     ) -> None:
         self.progress.stop()
 
-    def step(self, done: int, epoch: str, measures: str, speed: float) -> None:
-        """After some steps."""
+    def step(self, done: int, epoch: str, measures: str, speed: float, hungry: float = 0.0) -> None:
+        """After some steps; `hungry` is the share of their time that went into waiting for images, where it is much."""
         said = measures.split("  ")[::-1]  # the accuracy is worth more than the loss
-        parts = [self.left(done), f"epoch {epoch}", *said, f"{speed:.0f} images/s", f"step {done}/{self.steps}"]
+        waiting = [f"{hungry:.0%} waiting for images"] if hungry else []
+        parts = [
+            self.left(done),
+            *waiting,
+            f"epoch {epoch}",
+            *said,
+            f"{speed:.0f} images/s",
+            f"step {done}/{self.steps}",
+        ]
         whole = "  ".join(parts)
         while len("  ".join(parts)) > self.room and len(parts) > 1:
             parts.pop()

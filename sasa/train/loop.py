@@ -25,6 +25,7 @@ from sasa.train.batch_norm import Running
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection
 from sasa.train.display import Display
+from sasa.train.hunger import Hunger
 from sasa.train.interrupt import Interrupt, goes_on
 from sasa.train.metrics import Meter
 from sasa.train.optim import averaged, optimizer, schedule
@@ -82,10 +83,11 @@ class Trainer:
 
         self.progress = Progress()
         self.meter = Meter(task.measures, device)  # since the last line of metrics
+        self.hunger = Hunger(config.data)
         self.losses: list[tuple[int, Tensor]] = []  # not yet looked at, so that a GPU need not wait at each step
         self.interrupt = Interrupt()
         self.stop: int | None = None  # the signal that came to a rank, once all of them know
-        self.saved = time.monotonic()
+        self.saved = self.ended = time.monotonic()  # when the last checkpoint was written, and the last epoch over
 
     @property
     def steps_done(self) -> int:
@@ -97,8 +99,11 @@ class Trainer:
         """The weights that are evaluated: the moving average if there is one."""
         return self.average.module if self.average else self.model
 
-    def run(self, console: Console, tracker: Tracker) -> None:
-        """Train what is left. Stopped (after a checkpoint) on Ctrl-C or SIGTERM; Diverged if the loss is not finite."""
+    def run(self, console: Console, tracker: Tracker) -> dict[str, Any]:
+        """Train what is left, and return the measures on the test images.
+
+        Stopped (after a checkpoint) on Ctrl-C or SIGTERM; Diverged if the loss is not finite.
+        """
         progress = self.progress
         self.record.write_metrics(progress.history)
         title = self.record.identity.title + (f" seed={self.config.seed}" if self.config.seed else "")
@@ -113,6 +118,12 @@ class Trainer:
                 self.save()
                 self.meet()
                 self.obey()
+            self.ended = time.monotonic()
+            if ranks.size() > 1:  # a signal to one of them is for all, when they meet
+                means = self.evaluate(self.splits.test)
+                self.obey()
+                return means
+        return self.evaluate(self.splits.test)
 
     def train_epoch(self, display: Display, tracker: Tracker) -> None:
         """The steps that are left of an epoch."""
@@ -127,7 +138,7 @@ class Trainer:
             numbers=[number for number in left if number % self.accumulate // self.share == ranks.rank()],
             device=self.device,
         )
-        batches = iter(loader)
+        batches = self.hunger.timed(loader)
         images, seconds = progress.images, progress.seconds  # at the last line of metrics
         started = time.monotonic()
         while progress.step < self.steps_per_epoch:
@@ -137,8 +148,8 @@ class Trainer:
                 self.check_losses()  # waits for the device, whose work belongs into the seconds
             progress.seconds += time.monotonic() - started
             if line and progress.images > images:
-                speed = (progress.images - images) / (progress.seconds - seconds)
-                self.note_training(speed, display, tracker)
+                passed = progress.seconds - seconds
+                self.note_training((progress.images - images) / passed, self.hunger.share(passed), display, tracker)
                 images, seconds = progress.images, progress.seconds
             if self.stop or time.monotonic() - self.saved > 60 * train.checkpoint_minutes:
                 self.save()
@@ -154,7 +165,7 @@ class Trainer:
         running, total, rows = Running(self.model), TreeSum(len(batches)), []
         for number, (images, labels) in enumerate(batches, ranks.rank() * len(batches)):
             seed_everything(self.config.seed, self.steps_done, 1, number)  # so that mixing depends on nothing else
-            part, row = self.micro_batch(running, images, labels)
+            part, row = self.micro_batch(running, images, labels, total.begun)
             total.add(part)
             rows.append(row)
         sizes = [len(images) for images, _ in batches]
@@ -166,18 +177,30 @@ class Trainer:
         if micro_batches:
             self.update(running, torch._foreach_div(ranks.sum_of_all(total.total()), micro_batches))
 
-    def micro_batch(self, running: Running, images: Tensor, labels: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What a micro-batch adds to a step: gradients and running statistics; and for the meter, with the loss at the end."""
+    def micro_batch(
+        self, running: Running, images: Tensor, labels: Tensor, begun: list[Tensor] | None
+    ) -> tuple[list[Tensor], Tensor]:
+        """What a micro-batch adds to a step: gradients and running statistics; and for the meter, with the loss at the end.
+
+        The former are added to what is begun, where something is, so that there is no second copy of the gradients.
+        """
         if not len(images):  # all of them are broken
             nothing = [torch.zeros_like(value) for value in (*self.trained, *running.values)]
             return nothing, torch.zeros(2 + len(self.task.measures), dtype=torch.float64, device=self.device)
         images = images.contiguous(memory_format=self.layout)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.amp):
             loss, sums = self.task.loss(self.forward, images, labels)
+        for value, so_far in zip(self.trained, begun or (), strict=False):
+            value.grad = so_far
         loss.backward()
-        gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in self.trained]
+        part = [torch.zeros_like(value) if value.grad is None else value.grad for value in self.trained]
         self.optimizer.zero_grad(set_to_none=True)
-        return [*gradients, *running.moved()], torch.cat([sums, loss.detach().double()[None]])
+        moved = running.moved()
+        if begun is None:
+            begun = [*part, *moved]
+        elif moved:
+            torch._foreach_add_(begun[len(part) :], moved)
+        return begun, torch.cat([sums, loss.detach().double()[None]])
 
     def update(self, running: Running, means: Sequence[Tensor]) -> None:
         """Move weights, running statistics and averages by the means over the micro-batches of a step."""
@@ -234,12 +257,15 @@ class Trainer:
         self.task.picture(self.best, dataset, path, self.device)
         return path
 
-    def note_training(self, speed: float, display: Display, tracker: Tracker) -> None:
-        """The means since the last line of metrics."""
+    def note_training(self, speed: float, hungry: float, display: Display, tracker: Tracker) -> None:
+        """The means since the last line of metrics; beside them what images cost: how many a second, and waiting for them."""
         means = self.meter.means()
         self.meter = Meter(self.task.measures, self.device)
         self.note("train", means | {"lr": self.optimizer.param_groups[0]["lr"]}, tracker)
-        display.step(self.steps_done, self.epoch, self.task.summary(means), speed)
+        display.step(self.steps_done, self.epoch, self.task.summary(means), speed, hungry)
+        if advice := self.hunger.advice():
+            display.line(advice)
+            self.record.log(advice)
 
     def note_validation(self, means: dict[str, Any], display: Display, tracker: Tracker) -> None:
         """The measures after an epoch, and for detection a picture."""

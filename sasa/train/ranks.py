@@ -27,6 +27,7 @@ PATIENCE = timedelta(days=14)  # of those who wait while the first looks for wor
 MEETING = timedelta(minutes=5)  # of those who begin
 GPU_PATIENCE = timedelta(minutes=10)  # of an exchange between GPUs, which all begin together
 COUNTS = 2  # numbers that a rank may bring to a meeting
+AT_ONCE = 2**22  # numbers of the gradients that are exchanged at once: 16 MB
 
 
 class Told(Exception):
@@ -199,11 +200,22 @@ def rows_of_all(rows: Tensor) -> Tensor:
 def sum_of_all(tensors: list[Tensor]) -> list[Tensor]:
     """The sum over ranks of as many tensors of the same shapes, after they have agreed; the list given is emptied.
 
-    Each rank adds up one slice of all of them as a tree, which goes on where the ranks' own TreeSums ended, and gives
-    it to the others: what a rank sends is what the all_reduce of a ring does, and at most two copies are held.
+    Each rank adds up one slice of some of them as a tree, which goes on where the ranks' own TreeSums ended, and gives it to
+    the others: what a rank sends is what the all_reduce of a ring does. Two copies are held of those some.
     """
     if size() == 1:
         return tensors
+    sums: list[Tensor] = []
+    while tensors:
+        some = [tensors.pop(0)]
+        while tensors and sum(tensor.numel() for tensor in some) + tensors[0].numel() <= AT_ONCE:
+            some.append(tensors.pop(0))
+        sums += sum_of_some(some)
+    return sums
+
+
+def sum_of_some(tensors: list[Tensor]) -> list[Tensor]:
+    """The same of tensors that are exchanged at once."""
     shapes = [(tensor.size(), tensor.stride()) for tensor in tensors]
     slice_size = -(-sum(tensor.numel() for tensor in tensors) // size())
     whole = tensors[0].new_zeros(size() * slice_size)
@@ -212,8 +224,8 @@ def sum_of_all(tensors: list[Tensor]) -> list[Tensor]:
         views.append(whole.as_strided(shape, stride, begin))
         begin += shape.numel()
     torch._foreach_copy_(views, tensors)
-    carrier = group(whole.device.type)
     tensors.clear()
+    carrier = group(whole.device.type)
     with talking():
         parts = torch.empty_like(whole)
         dist.all_to_all_single(parts, whole, group=carrier)

@@ -1,5 +1,6 @@
 """The work of one run: check everything, count the costs, train, evaluate, write the result."""
 
+import logging
 import math
 import platform
 import socket
@@ -55,6 +56,7 @@ def lead(work: Callable[[], int]) -> int:
 
 def follow() -> int:
     """Take part in whatever rank 0 trains, until it ends; returns the exit status. Nothing is written or said but by rank 0."""
+    logging.disable(logging.WARNING)  # by which libraries tell each rank the same
     ranks.join()
     while True:
         try:
@@ -110,8 +112,7 @@ def train_on(
     )
     done = False
     try:
-        trainer.run(console, tracker)
-        conclude(trainer, record)
+        conclude(trainer, record, trainer.run(console, tracker))
         for name in ("samples", "attention"):
             if record.path(f"{name}.png").exists():
                 tracker.picture(name, record.path(f"{name}.png"))
@@ -165,11 +166,9 @@ def sizes(data: Splits) -> dict[str, int]:
     return {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
 
 
-def conclude(trainer: Trainer, record: Record) -> None:
-    """Evaluate on the test images, save a sheet of them, and write the result."""
+def conclude(trainer: Trainer, record: Record, test: dict[str, Any]) -> None:
+    """Save a sheet of test images, and write the result with the measures on them."""
     progress, config = trainer.progress, record.config
-    started = time.monotonic()
-    test = trainer.evaluate(trainer.splits.test)
     if not math.isfinite(test.get("loss", 0.0)):
         raise Diverged(f"the loss on the test images is {test['loss']}: try a lower train.lr")
     if not record.writes:
@@ -183,7 +182,7 @@ def conclude(trainer: Trainer, record: Record) -> None:
         accuracy=accuracy,
         memory=peak_memory(trainer.device),
         epochs_done=progress.epoch,
-        seconds=round(progress.seconds + time.monotonic() - started, 2),
+        seconds=round(progress.seconds + time.monotonic() - trainer.ended, 2),
         images_per_second=round(progress.images / max(progress.seconds, 1e-9), 2),
         skipped_images=len(progress.skipped),
         skipped=progress.skipped[:100],
