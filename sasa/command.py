@@ -23,14 +23,17 @@ from sasa.train.interrupt import listen
 NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf begin that say nothing to users
 
 
-def main() -> int:
-    """Run the command line, in the first of the processes that torchrun starts, and return the exit status."""
+def main(waits: bool = True) -> int:
+    """Run the command line, in the first of the processes that torchrun starts, and return the exit status.
+
+    A sweep that does not wait leaves the rows that others train to them.
+    """
     listen(signal.SIGINT, signal.SIGTERM)
     # Threads that have nothing to do sleep: where another program runs, one that spins keeps the thread it waits for off its
     # core, and a run beside another one takes ten times as long (GNU OpenMP reads this when PyTorch is loaded).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        return led(carry_out)
+        return led(lambda: carry_out(waits))
     except RankLost as error:
         complain("failed", str(error))
         return 1
@@ -38,7 +41,7 @@ def main() -> int:
         return 128 + getattr(stop, "number", signal.SIGINT)
 
 
-def carry_out() -> int:
+def carry_out(waits: bool) -> int:
     """Check the command line, let Hydra run it, and return the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and they are told below
     try:
@@ -58,7 +61,7 @@ def carry_out() -> int:
         if typed.multirun and launcher in slurm.NAMES:
             return slurm.run(train_one, typed, sweep.PROGRAM)
         if typed.multirun:
-            return sweep.run(task, typed)
+            return sweep.run(task, typed, waits)
         if typed.helps:
             show_rows(typed.overrides)
         compose.launch(task, typed)

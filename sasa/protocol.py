@@ -30,16 +30,18 @@ SEVERAL = ("table3", "table4", "table5", "table6", "table7", "table1")  # with t
 SINGLE = ("figure5", "table2")
 LOOKS = (2, 3, 5, 8, 12)  # seeds after which statements are judged: few looks, since each may err (verdicts.METHOD)
 IMAGES = re.compile(r"(^|,)images=[0-9a-f]{8}(?=,|$)")
-RUN = "import sys; from sasa.command import main; sys.exit(main())"  # run.py, also where sasa came as a wheel
+# run.py, also where sasa came as a wheel.
+RUN = "import sys; from sasa.command import main; sys.exit(main(waits={waits}))"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One sweep: rows of a table that lack a seed."""
+    """One sweep: rows of a table that lack a seed, which nobody trains now, or which are waited for."""
 
     table: str
     rows: tuple[str, ...]
     seed: int
+    waits: bool = False
 
 
 class Records:
@@ -61,6 +63,11 @@ class Records:
         groups = self.groups[table]
         return tuple(row for row in rows if row not in groups or seed not in {run.seed for run in groups[row].finished})
 
+    def running(self, table: str, row: str, seed: int) -> bool:
+        """Whether another process trains a row with a seed."""
+        group = self.groups[table].get(row)
+        return group is not None and any(run.seed == seed and run.status == "running" for run in group.runs)
+
     def estimate(self, step: Step) -> float:
         """How long a step takes, in seconds, by the same rows' other seeds, else by the mean of all runs."""
         mean = self.seconds / len(self.trained) if self.trained else 0.0
@@ -81,13 +88,12 @@ def time_of(group: Group | None) -> float | None:
     return sum(times) / len(times) if times else None
 
 
-def steps(records: Records) -> Iterator[Step]:
-    """All that is still to be trained, as far as it is known yet, the next step first."""
+def planned(records: Records) -> Iterator[Step]:
+    """What is trained whatever comes of it, and is left."""
     several, single = ([name for name in names if name in records.tables] for names in (SEVERAL, SINGLE))
     for seed, tables in ((0, several), (1, several), (0, single), (2, several)):
         for table in tables:
             yield Step(table, records.lacking(table, [row.name for row in TABLES[table].rows], seed), seed)
-    yield from further(records)
 
 
 def further(records: Records) -> Iterator[Step]:
@@ -108,12 +114,22 @@ def further(records: Records) -> Iterator[Step]:
 
 
 def next_step(records: Records, seconds: float, given_up: set[tuple[str, str, int]]) -> Step | None:
-    """The next step without what failed before; None if nothing is left that the time allows."""
-    for step in steps(records):
-        rows = tuple(row for row in step.rows if (step.table, row, step.seed) not in given_up)
-        step = Step(step.table, rows, step.seed)
-        if rows:
-            return step if records.seconds + records.estimate(step) <= seconds else None
+    """The next step without what failed before; None if nothing is left that the time allows.
+
+    What others train is left to them while there is anything else, and waited for before anything depends on it.
+    """
+    others: Step | None = None
+    for steps in (planned(records), further(records)):
+        for step in steps:
+            rows = tuple(row for row in step.rows if (step.table, row, step.seed) not in given_up)
+            free = tuple(row for row in rows if not records.running(step.table, row, step.seed))
+            if free:
+                step = Step(step.table, free, step.seed)
+                return step if records.seconds + records.estimate(step) <= seconds else None
+            if rows:
+                others = others or Step(step.table, rows, step.seed, waits=True)
+        if others:
+            return others
     return None
 
 
@@ -151,17 +167,20 @@ def follow(words: Sequence[str], scale: str, seconds: float, console: Console) -
     given_up: set[tuple[str, str, int]] = set()
     while step := next_step(records := read(output, tables, scale, given), seconds, given_up):
         expected = records.estimate(step)
+        lasts = f"about {duration(expected)}" if expected else "nobody knows how long"
         console.print(
             f"\n[bold]{step.table}, seed {step.seed}: {', '.join(step.rows)}[/], "
-            f"{f'about {duration(expected)}' if expected else 'nobody knows how long'}; "
+            f"{'which others train' if step.waits else lasts}; "
             f"{records.seconds / 3600:.2f} h of {seconds / 3600:g} h are used"
         )
         sweep = ["-m", f"{step.table}={','.join(step.rows)}", f"seed={step.seed}", f"scale={scale}", *overrides]
-        code = subprocess.run([sys.executable, "-c", RUN, *sweep], check=False).returncode
+        run = [sys.executable, "-c", RUN.format(waits=step.waits), *sweep]
+        code = subprocess.run(run, check=False).returncode
         if code not in (0, 1):
             return code
-        left = read(output, tables, scale, given).lacking(step.table, step.rows, step.seed)
-        given_up |= {(step.table, row, step.seed) for row in left}
+        after = read(output, tables, scale, given)
+        left = [(step.table, row, step.seed) for row in after.lacking(step.table, step.rows, step.seed)]
+        given_up |= {one for one in left if not after.running(*one)}
     runs = collect_with_shipped(output).runs
     print_verdicts(runs, scale, records.variant, console)
     console.print(f"\n{records.seconds / 3600:.2f} h of training. {agreement(runs, scale, records.variant)}".rstrip())

@@ -64,8 +64,8 @@ class Sweep:
         return (self.pid, self.host) == (os.getpid(), socket.gethostname())
 
 
-def run(task: Callable[[DictConfig], float | None], typed: compose.Typed) -> int:
-    """Let Hydra run all rows, wait for those of others, print their tables; returns the exit status."""
+def run(task: Callable[[DictConfig], float | None], typed: compose.Typed, waits: bool) -> int:
+    """Let Hydra run all rows, wait for those of others if it waits, print their tables; returns the exit status."""
     varied = compose.swept(typed.overrides)
     rows = 1
     for count in varied.values():
@@ -99,17 +99,19 @@ def run(task: Callable[[DictConfig], float | None], typed: compose.Typed) -> int
         crash = f"{type(error).__name__}: {error}".splitlines()[0]
     with suppress(OSError):
         number = int((folder / STOP).read_text())
-    return conclude(folder, f"{PROGRAM} -m {shlex.join([*typed.overrides, *compose.own_option()])}", crash, number)
+    return conclude(
+        folder, f"{PROGRAM} -m {shlex.join([*typed.overrides, *compose.own_option()])}", crash, number, waits
+    )
 
 
-def conclude(folder: Path, command: str, crash: str, number: int) -> int:
+def conclude(folder: Path, command: str, crash: str, number: int, waits: bool) -> int:
     """After the last row, or a signal of that number: wait for rows of others, print the tables and what failed."""
     console, complaints = Console(**PLAIN), Console(stderr=True, **PLAIN)
     paths = sorted(folder.glob("[0-9]*.json"), key=lambda path: int(path.stem))
     words = [Word(**{**(read_json(path) or {}), "path": path}) for path in paths]
     try:
         for word in words:
-            if word.status == "held" and not number:
+            if word.status == "held" and waits and not number:
                 train(word, console, complaints, wait=True)
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)
@@ -210,7 +212,7 @@ def train(word: Word, console: Console, complaints: Console, wait: bool = False)
             run, _ = job.run(record, console)
         except Busy:
             line = f"{escape(word.label)} is being trained by {escape(record.held_by())}: "
-            console.print(line + ("waiting for it" if wait else "this sweep goes on, and waits for it at the end"))
+            console.print(line + ("waiting for it" if wait else "this sweep goes on with the others"))
             if not wait:
                 word.leave("held")
                 return None

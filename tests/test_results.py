@@ -1,7 +1,10 @@
 """From records to decisions: the document of results, the order in which rows are trained, agreement with what was shipped."""
 
+import os
 import random
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY, module
@@ -94,6 +97,22 @@ def test_a_row_that_several_tables_share_is_asked_for_once(tmp_path: Path) -> No
     shared = [["table3", "attention"], ["table5", "relative"]]
     add_run(tmp_path, "table3", "attention", scale=SCALE, rows=shared)
     assert next_step(records(tmp_path, ["table5"]), 1e9, set()) == Step("table5", ("none", "absolute"), 0)
+
+
+def test_what_another_process_trains_is_left_to_it_until_there_is_nothing_else(tmp_path: Path) -> None:
+    tables = ["table5", "table6"]
+    trains: dict[str, Any] = {"status": "running", "host": socket.gethostname(), "pid": os.getpid()}
+    add_run(tmp_path, "table5", "none", scale=SCALE, **trains)
+    assert next_step(records(tmp_path, tables), 1e9, set()) == Step("table5", ("absolute", "relative"), 0)
+    for row in ("absolute", "relative"):
+        add_run(tmp_path, "table5", row, scale=SCALE, **trains)
+    step = next_step(records(tmp_path, tables), 1e9, set())
+    assert step == Step("table6", ("position", "content_position"), 0)
+    for seed in range(3):
+        for table in tables:
+            train(tmp_path, Step(table, tuple(row.name for row in TABLES[table].rows), seed), 0.01)
+    add_run(tmp_path, "table5", "none", scale=SCALE, **trains)
+    assert next_step(records(tmp_path, tables), 1e9, set()) == Step("table5", ("none",), 0, waits=True)
 
 
 def test_agreement_with_what_was_shipped(tmp_path: Path) -> None:
