@@ -6,6 +6,7 @@ It waits for them, and for those that were submitted or begun before, and prints
 import os
 import shlex
 import signal
+import socket
 import sys
 import time
 from collections import Counter
@@ -45,6 +46,7 @@ BASE = (
 )
 POLL_SECONDS = 1
 SLURM_SECONDS = 10  # between two questions to Slurm
+FIRST_PORT, PORTS = 20_000, 12_000  # where the ranks of a row meet
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "emoji": False}
 
 
@@ -63,9 +65,7 @@ class Job:
         os.environ.setdefault("OMP_NUM_THREADS", cores)
         os.environ["HYDRA_FULL_ERROR"] = "1"
         if tasks > 1:
-            from submitit.helpers import TorchDistributedEnvironment  # of the extra slurm
-
-            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+            introduce_ranks()
         try:
             if code := led(self.work):
                 sys.exit(code)
@@ -85,6 +85,19 @@ class Job:
         from submitit.helpers import DelayedSubmission  # of the extra slurm
 
         return DelayedSubmission(self)
+
+
+def introduce_ranks() -> None:
+    """Tell the tasks of a job what torchrun tells ranks: who each is, and where they meet."""
+    from submitit.helpers import TorchDistributedEnvironment  # of the extra slurm
+
+    TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+    # Of each job a port of its own, below those that the system gives to whoever asks for any.
+    os.environ["MASTER_PORT"] = str(FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS)
+    try:
+        socket.getaddrinfo(os.environ["MASTER_ADDR"], None)
+    except OSError:  # a node's name that Slurm alone knows: srun runs on the first node, and says where that is
+        os.environ["MASTER_ADDR"] = os.environ["SLURM_LAUNCH_NODE_IPADDR"]
 
 
 @dataclass

@@ -14,11 +14,10 @@ import pytest
 from conftest import ROOT, TINY, Ended, call, end, environment, only, start
 from slurm.cluster import Cluster, lacking, running
 
-# A job of this length may end before it is preempted where the machine is quick.
-NOT_NOW = lacking() or ("" if os.environ.get("SASA_SLURM") else "takes minutes of a real Slurm: SASA_SLURM=1 runs it")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(NOT_NOW), reason=NOT_NOW)]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(lacking()), reason=lacking())]
 SMALL = [*(word for word in TINY if "epochs=1" not in word), "scale.width=0.0625"]
-SECONDS = 240
+ENDLESS = ("train.epochs=100000", "train.keep_epochs=5", "train.checkpoint_minutes=100")  # no machine comes to its end
+SECONDS = 600  # the most that anything is waited for
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +27,27 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture
+def begin(cluster: Cluster) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`python run.py` in the background, which does not outlive the test; nor do its jobs."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str, **extra: str) -> subprocess.Popen[str]:
+        processes.append(start(*words, **extra))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+    cluster.call("scancel", "--user=root")
+
+
 def command(output: Path, *words: str, **settings: Any) -> list[str]:
     """A sweep in jobs of one core, without GPUs."""
     launcher = {"gpus_per_node": 0, "cpus_per_task": 1, "timeout_min": 30} | settings
     told = [f"hydra.launcher.{name}={value}" for name, value in launcher.items()]
-    return ["-m", *words, *SMALL, f"output={output}", "hydra/launcher=slurm", *told]
+    return ["-m", *SMALL, *words, f"output={output}", "hydra/launcher=slurm", *told]
 
 
 def until(condition: Callable[[], object], what: str, process: subprocess.Popen[str] | None = None) -> None:
@@ -44,103 +59,163 @@ def until(condition: Callable[[], object], what: str, process: subprocess.Popen[
         time.sleep(0.2)
 
 
-def steps(output: Path, row: str) -> int:
+def steps(output: Path) -> int:
     """How far a row has come."""
-    lines = [line for path in output.glob(f"{row}/*/metrics.jsonl") for line in path.read_text().splitlines()]
+    lines = [line for path in output.glob("table*/*/*/metrics.jsonl") for line in path.read_text().splitlines()]
     return int(json.loads(lines[-1])["step"]) if lines else 0
 
 
-def test_a_row_is_preempted_timed_out_and_loses_its_node_and_ends_with_the_same_bits(
-    cluster: Cluster, tmp_path: Path
+def kept(output: Path) -> dict[str, Path]:
+    """The weights of every fifth epoch so far."""
+    return {path.name: path for path in output.glob("**/epoch_*.safetensors")}
+
+
+def later_epochs(output: Path) -> dict[str, Path]:
+    """The weights that are kept by the time that there are more of them than now."""
+    before = set(kept(output))
+    until(lambda: kept(output).keys() - before, "further epochs")
+    return kept(output)
+
+
+def assert_same_bits(epochs: dict[str, Path], process: subprocess.Popen[str], output: Path) -> None:
+    """A run that never stopped, here, has the same weights after these epochs."""
+    until(lambda: epochs.keys() <= kept(output).keys(), "the same epochs here", process)
+    for name, path in epochs.items():
+        assert path.read_bytes() == kept(output)[name].read_bytes(), name
+
+
+def test_a_row_is_preempted_timed_out_and_loses_its_node_and_keeps_its_bits(
+    cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    """And the process that submitted it is killed; the same command waits for the job, and prints the table."""
-    output, row = tmp_path / "jobs", "table5/none"
-    words = command(output, "table5=none", "train.epochs=150", "train.checkpoint_minutes=100", partition="low")
-    reference = start("table5=none", *SMALL, "train.epochs=150", f"output={tmp_path}/here")
+    """And the process that submitted it is killed; the same command waits for the job, and submits it again when cancelled."""
+    output, before = tmp_path / "jobs", 0
+    words = command(output, "table5=none", *ENDLESS, partition="low")
 
     def state(*fields: str) -> str:
         return cluster.call("squeue", "-h", "-o", " ".join(fields or ("%T",)), "-p", "low").strip()
 
     def trains_on() -> bool:
-        return state() == "RUNNING" and steps(output, row) > before
+        return state() == "RUNNING" and steps(output) > before
 
-    before = 0
-    first = start(*words, **cluster.environment)
+    def log() -> str:
+        return only(output, "table5/none/*/run.log").read_text()
+
+    first = begin(*words, **cluster.environment)
     until(trains_on, "the job begins", first)
     first.kill()
     first.communicate()
     job, node = state("%i", "%N").split()
+    cluster.freeze(node)  # so that there are few epochs to compare
 
-    busy = call("table5=none", *SMALL, "train.epochs=150", f"output={output}", **cluster.environment)
+    busy = call("table5=none", *SMALL, *ENDLESS, f"output={output}", **cluster.environment)
     assert busy.code == 1
     assert f"table5=none is job {job} of Slurm, running on {node}" in busy.err
 
-    second = start(*words, **cluster.environment)
-    high = cluster.call(
-        "sbatch", "--parsable", "-p", "high", "-w", node, "-o", "/dev/null", "--wrap", "sleep 60"
-    ).strip()
-    until(lambda: state("%T").startswith("PENDING"), "the job is preempted")
-    before = steps(output, row)
-    assert "SIGTERM" not in only(output, f"{row}/*/run.log").read_text()  # it saved, and went on
+    second = begin(*words, **cluster.environment)
+    high = cluster.call("sbatch", "--parsable", "-p", "high", "-w", node, "-o", "/dev/null", "--wrap", "sleep 3600")
+    until(lambda: state().startswith("PENDING"), "the job is preempted")
+    before = steps(output)
+    assert "SIGTERM" not in log()  # it saved, and went on
     until(trains_on, "the job goes on elsewhere", second)
-    other = state("%N")
-    assert other != node
-    cluster.call("scancel", high)
+    assert state("%N") != node
+    cluster.call("scancel", high.strip())
 
     cluster.call("scancel", "--signal=USR2", job)  # as Slurm does when the time limit is near
-    until(lambda: "SIGUSR2" in only(output, f"{row}/*/run.log").read_text(), "the job saves its state")
-    before = steps(output, row)
+    until(lambda: "SIGUSR2" in log(), "the job saves its state")
+    before = steps(output)
     until(trains_on, "the job goes on after its time limit", second)
 
     lost = state("%N")
     cluster.kill_node(lost)
-    before = steps(output, row)
-    until(lambda: state("%T") != "RUNNING", "the node is found to be lost")
+    before = steps(output)
+    until(lambda: state() != "RUNNING", "the node is found to be lost")
     until(trains_on, "the job goes on without its node", second)
     assert state("%N") != lost
     cluster.start_node(lost)
 
+    epochs = later_epochs(output)
+    cluster.call("scancel", job)
     ended = end(second)
-    assert ended.code == 0, ended.text
+    assert log().count("epoch 1/100000") == 1  # it never began again
+    assert ended.code == 1, ended.text
     assert f"table5=none is with job {job} of Slurm" in ended.out
     assert "rows: 1, different runs: 1; 0 finished, 1 under way, 0 submitted" in ended.out
+    assert f"its job {job} ended before it was finished (CANCELLED" in ended.err
     assert "Table 5" in ended.out
-    past = cluster.call("sacct", "-D", "-n", "-X", "-j", job, "-o", "state,nodelist")
-    assert past.split()[::2] == ["PREEMPTED", "REQUEUED", "NODE_FAIL", "COMPLETED"], past
-    log = only(output, f"{row}/*/run.log").read_text()
-    assert log.count("epoch 1/150") == 1  # it never began again
-    assert end(reference).code == 0
-    for name in ("weights.safetensors", "best.safetensors"):
-        assert only(output, f"**/{name}").read_bytes() == only(tmp_path / "here", f"**/{name}").read_bytes(), name
+    past = cluster.call("sacct", "-D", "-n", "-X", "-P", "-j", job, "-o", "state")
+    assert [line.split()[0] for line in past.splitlines()] == ["PREEMPTED", "REQUEUED", "NODE_FAIL", "CANCELLED"], past
+
+    before = steps(output)
+    third = begin(*words, **cluster.environment)
+    until(trains_on, "a cancelled row is submitted again, and goes on", third)
+    cluster.call("scancel", "-p", "low")
+    assert "0 finished, 0 under way, 1 submitted" in end(third).out
+    here = tmp_path / "here"
+    assert_same_bits(epochs, begin("table5=none", *SMALL, *ENDLESS, f"output={here}"), here)
 
 
-def test_an_array_of_rows_of_which_one_fails_and_one_is_cancelled(cluster: Cluster, tmp_path: Path) -> None:
-    """Rows that are one run are submitted once, also by two sweeps at once."""
-    words = command(
-        tmp_path, "table4=k7", "train.optimizer=adamw,nesterof,nesterov", "train.epochs=1", array_parallelism=1
+@pytest.mark.skipif(
+    "SASA_SLURM" not in os.environ, reason="Slurm's shortest limit is a minute: SASA_SLURM=1 waits for it"
+)
+def test_a_row_goes_on_after_a_limit_that_is_over(
+    cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    output = tmp_path / "jobs"
+    words = command(output, "table5=absolute", *ENDLESS, timeout_min=1, signal_delay_s=20)
+    process = begin(*words, **cluster.environment)
+
+    def log() -> str:
+        return "".join(path.read_text() for path in output.glob("table5/absolute/*/run.log"))
+
+    for times in (1, 2):
+        until(lambda times=times: log().count("SIGUSR2") == times, "Slurm says that the time is nearly over", process)
+        before = steps(output)
+        until(lambda before=before: steps(output) > before, "the job goes on", process)
+    assert log().count("epoch 1/100000") == 1
+    epochs = later_epochs(output)
+    (job,) = {name.rpartition("_")[0] for name in cluster.call("squeue", "-h", "-r", "-o", "%i").split()}
+    cluster.call("scancel", job)
+    assert "CANCELLED" in end(process).err
+    past = cluster.call("sacct", "-D", "-n", "-X", "-P", "-j", job, "-o", "state")
+    assert past.split()[:2] == ["REQUEUED", "REQUEUED"], past
+    here = tmp_path / "here"
+    assert_same_bits(epochs, begin("table5=absolute", *SMALL, *ENDLESS, f"output={here}"), here)
+
+
+def test_rows_of_two_ranks_on_two_nodes_of_which_one_fails_and_one_is_run_again(
+    cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """They end with the bits of one process; rows that are one run are submitted once, also by two sweeps at once."""
+    output, recipe = tmp_path / "jobs", ("train.epochs=2", "train.micro_batch=8")
+    settings = {"nodes": 2, "array_parallelism": 1}
+    words = command(output, "table4=k7", "train.optimizer=nesterof,nesterov", *recipe, **settings)
+    process = begin(*words, **cluster.environment)
+    until(lambda: list((output / ".locks").glob("*.job.json")), "the rows are submitted", process)
+    twin = begin(
+        *command(output, "table5=relative", "train.optimizer=nesterov", *recipe, **settings), **cluster.environment
     )
-    process = start(*words, **cluster.environment)
-    until(lambda: "RUNNING" in cluster.call("squeue", "-h", "-o", "%T"), "the first job begins", process)
-    cancelled = cluster.call("squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").strip()
-    assert cancelled.endswith("_0")
-    cluster.call("scancel", cancelled)
-    twin = start(
-        *command(tmp_path, "table5=relative", "train.optimizer=nesterov", "train.epochs=1"), **cluster.environment
-    )
+    until(lambda: steps(output), "the second row trains", process)
+    second = cluster.call("squeue", "-h", "-r", "-o", "%i").split()  # it may have ended by now
+    if second:
+        cluster.call("scontrol", "requeue", second[0])
     ended, other = end(process), end(twin)
     assert ended.code == 1, ended.text
-    assert "rows: 3, different runs: 3; 0 finished, 0 under way, 3 submitted" in ended.out
+    assert "rows: 2, different runs: 2; 0 finished, 0 under way, 2 submitted" in ended.out
     assert "Traceback" not in ended.text
-    second, first = [line for line in ended.err.splitlines() if line.startswith("failed")]
-    assert first.startswith("failed  train.optimizer=nesterof: train.optimizer=nesterof: timm has no such optimizer")
-    assert f"its job {cancelled} ended before it was finished (CANCELLED" in second
+    (failed,) = [line for line in ended.err.splitlines() if line.startswith("failed")]
+    assert failed.startswith("failed  train.optimizer=nesterof: train.optimizer=nesterof: timm has no such optimizer")
     assert other.code == 0, other.text
     assert "table5=relative is with job " in other.out
     assert "table5=relative is the run of table4/k7/" in other.out
 
-    again = call(*command(tmp_path, "table4=k7", "train.optimizer=nesterov", "train.epochs=1"), **cluster.environment)
+    alone = call(*SMALL, "table4=k7", "train.optimizer=nesterov", *recipe, f"output={tmp_path}/here")
+    assert alone.code == 0, alone.text
+    for name in ("weights.safetensors", "metrics.jsonl"):
+        pattern = f"table4/k7/*/{name}"
+        assert only(output, pattern).read_bytes() == only(tmp_path / "here", pattern).read_bytes(), name
+    again = call(*command(output, "table4=k7", "train.optimizer=nesterov", *recipe), **cluster.environment)
     assert "different runs: 1; 1 finished, 0 under way, 0 submitted" in again.out, again.text
-    assert not list((tmp_path / ".locks").glob("*.job.json"))
+    assert not list((output / ".locks").glob("*.job.json"))
 
 
 def test_what_slurm_refuses_is_told_in_one_line(cluster: Cluster, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ with its files in one folder. Nothing of an installed Slurm is read or changed. 
 
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -127,6 +128,14 @@ class Cluster:
             for process in (step, *below(step)):
                 kill(process)
 
+    def freeze(self, name: str) -> None:
+        """Stop the tasks on a node, unnoticed by Slurm, until it sends them SIGCONT, as it does before it preempts."""
+        for step in steps(self.folder, name):
+            for process in below(step):
+                with suppress(OSError):
+                    if Path(f"/proc/{process}/comm").read_text().startswith("python"):
+                        os.kill(process, signal.SIGSTOP)
+
     def call(self, *command: str, seconds: float = 30) -> str:
         """What a program of Slurm prints."""
         done = subprocess.run(
@@ -231,8 +240,11 @@ def die_with_parent() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Ports that nobody listens at, nor will soon: below those that jobs meet at, and that the system gives away."""
+    sockets: list[socket.socket] = []
+    while len(sockets) < count:
+        with suppress(OSError):
+            sockets.append(socket.create_server(("127.0.0.1", random.randrange(10_000, 20_000))))
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
         one.close()
