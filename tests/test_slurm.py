@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TINY, Ended, call, end, environment, only, start
+from forks import Fork
 from slurm.cluster import Cluster, lacking, running
 
+Process = subprocess.Popen[str] | Fork
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(lacking()), reason=lacking())]
 SMALL = [*(word for word in TINY if "epochs=1" not in word), "scale.width=0.0625"]
 ENDLESS = ("train.epochs=100000", "train.keep_epochs=5", "train.checkpoint_minutes=100")  # no machine comes to its end
@@ -28,11 +30,11 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def begin(cluster: Cluster) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def begin(cluster: Cluster) -> Iterator[Callable[..., Process]]:
     """`python run.py` in the background, which does not outlive the test; nor do its jobs."""
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Process] = []
 
-    def begin(*words: str, **extra: str) -> subprocess.Popen[str]:
+    def begin(*words: str, **extra: str) -> Process:
         processes.append(start(*words, **extra))
         return processes[-1]
 
@@ -50,7 +52,7 @@ def command(output: Path, *words: str, **settings: Any) -> list[str]:
     return ["-m", *SMALL, *words, f"output={output}", "hydra/launcher=slurm", *told]
 
 
-def until(condition: Callable[[], object], what: str, process: subprocess.Popen[str] | None = None) -> None:
+def until(condition: Callable[[], object], what: str, process: Process | None = None) -> None:
     """Wait; AssertionError where it takes too long, or a process ends before."""
     last = time.monotonic() + SECONDS
     while not condition():
@@ -82,7 +84,7 @@ def later_epochs(output: Path) -> dict[str, Path]:
     return kept(output)
 
 
-def assert_same_bits(epochs: dict[str, Path], process: subprocess.Popen[str], output: Path) -> None:
+def assert_same_bits(epochs: dict[str, Path], process: Process, output: Path) -> None:
     """A run that never stopped, here, has the same weights after these epochs."""
     until(lambda: epochs.keys() <= kept(output).keys(), "the same epochs here", process)
     for name, path in epochs.items():
@@ -90,7 +92,7 @@ def assert_same_bits(epochs: dict[str, Path], process: subprocess.Popen[str], ou
 
 
 def test_a_row_is_preempted_timed_out_and_loses_its_node_and_keeps_its_bits(
-    cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    cluster: Cluster, begin: Callable[..., Process], tmp_path: Path
 ) -> None:
     """And the process that submitted it is killed; the same command waits for the job, and submits it again when cancelled."""
     output, before = tmp_path / "jobs", 0
@@ -164,7 +166,7 @@ def test_a_row_is_preempted_timed_out_and_loses_its_node_and_keeps_its_bits(
     "SASA_SLURM" not in os.environ, reason="Slurm's shortest limit is a minute: SASA_SLURM=1 waits for it"
 )
 def test_a_row_goes_on_after_a_limit_that_is_over(
-    cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    cluster: Cluster, begin: Callable[..., Process], tmp_path: Path
 ) -> None:
     output = tmp_path / "jobs"
     words = command(output, "table5=absolute", *ENDLESS, timeout_min=1, signal_delay_s=20)
@@ -187,7 +189,7 @@ def test_a_row_goes_on_after_a_limit_that_is_over(
 
 
 def test_rows_of_two_ranks_on_two_nodes_of_which_one_fails_and_one_is_run_again(
-    cluster: Cluster, begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    cluster: Cluster, begin: Callable[..., Process], tmp_path: Path
 ) -> None:
     """They end with the bits of one process; rows that are one run are submitted once, also by two sweeps at once."""
     output, recipe = tmp_path / "jobs", ("train.epochs=2", "train.micro_batch=8")
