@@ -3,13 +3,15 @@
 import json
 import re
 import sys
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from sasa.bench import __main__ as command
-from sasa.bench import contenders, detectors, measure, ops, stems
+from sasa.bench import contenders, detectors, measure, ops, ranks, stems
 from sasa.nn.attention import AttentionOptions
 from sasa.nn.stem import build_stem
 from sasa.ops import reference
@@ -83,3 +85,18 @@ def test_detectors_are_timed_beside_torchvisions(monkeypatch: pytest.MonkeyPatch
     printed = capsys.readouterr().out
     for row in TABLES["table2"].rows:
         assert re.search(rf"{row.name} .*\d\.\d\dx", printed), printed
+
+
+def test_the_steps_of_ranks_are_timed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of one, in this process: several are what torchrun starts, which test_ranks.py tries."""
+    monkeypatch.setattr(ranks.ranks, "sum_of_all", ranks.ranks.sum_of_all)  # which is timed from then on
+    monkeypatch.setattr(ranks, "SIDE", 32)
+    contender, (here, there) = ranks.Contender(1, 1, 2), Pipe()
+    for word in ("step", "step", "end"):
+        here.send(word)
+    ranks.take_steps(contender, 0, 0, 4, there)
+    row = ranks.row(contender, [[here.recv()], [here.recv()]], 4)
+    assert row["step_ms"] > 0
+    assert row["cpu_ms"] > 0
+    Console(width=100).print(command.render("ranks", [row]))
+    assert re.search(r"1 process, 1 thread .*\d\.\d .* 1\.00x", capsys.readouterr().out)
