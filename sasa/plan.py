@@ -227,10 +227,11 @@ def show(planned: list[Planned], finished: int, places: int, device: str, consol
     console.print(f"[bold]{hours(total)} device hours; {lasting(clock)} by the clock{at_once}[/]")
 
 
-def show_seeds(runs: Sequence[Run], rows: Sequence[compose.Row], console: Console) -> None:
+def show_seeds(runs: Sequence[Run], rows: Sequence[compose.Row], planned: Sequence[Planned], console: Console) -> None:
     """Further seeds of the chosen tables' rows that would decide what the paper says of them, and what they would take."""
     tables = {row.identity.table for row in rows}
     settings = {(row.config.scale.name, ",".join(row.identity.variant)) for row in rows}
+    expected = {label.split()[0]: one.seconds for one in planned for label in one.labels}
     for scale, variant in sorted(settings):
         for one in judge(runs, scale, variant):
             needed = one.needed
@@ -242,7 +243,8 @@ def show_seeds(runs: Sequence[Run], rows: Sequence[compose.Row], console: Consol
                 finished = groups[row].finished if row in groups else ()
                 further += max(0, seeds - len(finished))
                 took = [run.seconds for run in finished if run.seconds]
-                seconds += max(0, seeds - len(finished)) * (sum(took) / len(took) if took else 0.0)
+                took = took or [expected.get(f"{one.statement.table}={row}", 0.0)]
+                seconds += max(0, seeds - len(finished)) * sum(took) / len(took)
             cost = f"about {hours(seconds)} device hours" if seconds else "none of them has been timed yet"
             console.print(
                 f"[bold]{escape(one.statement.text)}[/] {max(needed.values())} seeds a row would decide, four times of five: "
@@ -302,7 +304,7 @@ def main() -> int:
     except (InputError, *compose.ERRORS) as error:
         parser.error(" ".join(str(error).split()))
     show(planned, finished, int(places[0]), options.device or device_name(), console)
-    show_seeds(runs, rows, console)
+    show_seeds(runs, rows, planned, console)
     return 0
 
 
