@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from sasa.bench import __main__ as command
-from sasa.bench import contenders, detectors, measure, ops, ranks, stems
+from sasa.bench import contenders, detectors, measure, models, ops, ranks, stems
 from sasa.nn.attention import AttentionOptions
 from sasa.nn.stem import build_stem
 from sasa.ops import reference
@@ -100,3 +100,14 @@ def test_the_steps_of_ranks_are_timed(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert row["cpu_ms"] > 0
     Console(width=100).print(command.render("ranks", [row]))
     assert re.search(r"1 process, 1 thread .*\d\.\d .* 1\.00x", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_networks_are_timed_at_both_sizes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in {"SIDE": 32, "DEMO_SIDE": 32, "DEMO_BATCH": 2}.items():
+        monkeypatch.setattr(models, name, value)
+    monkeypatch.setattr(sys, "argv", ["bench", "models", "--quick", "--batch", "1", "--device", "cpu"])
+    command.main()
+    printed = capsys.readouterr().out
+    for name in ("SASA-50, conv stem", "SASA-50, full"):
+        assert re.search(rf"{name} .*\d\.\d\dx \(\d+\.\d\dx\)", printed), printed

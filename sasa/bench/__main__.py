@@ -14,6 +14,7 @@ BASELINES = {
     "shapes": "unfold",
     "stems": "convolution",
     "models": "ResNet-50 (torchvision)",
+    "demo": "ResNet-50",
     "detectors": "RetinaNet (torchvision)",
     "images": "view (timm)",
     "ranks": "1 process, 1 thread",
@@ -24,6 +25,7 @@ HEADINGS = {
     "sides": "Growth with the map",
     "stems": "Stems at 224 x 224, forward and backward",
     "models": "Training step at 224 x 224",
+    "demo": "Training step at demo scale: 64 images of 64 x 64, a quarter of the width",
     "detectors": "Training step of Table 2's detectors at 640 x 640 (160 x 160 with --quick)",
     "images": "JPEGs of 466 x 390 to random crops of 224 x 224, one process",
     "ranks": "Steps of SASA-50, full, at 64 x 64, by processes on the CPU",
@@ -97,17 +99,18 @@ def main() -> None:
 def render(table: str, rows: list[dict[str, Any]]) -> Table:
     """One table, with each row's time as a ratio to the baseline's in the same place."""
     grid = Table(title=HEADINGS[table], title_justify="left")
-    models = table in ("stems", "models", "detectors", "images", "ranks")
+    models = table in ("stems", "models", "demo", "detectors", "images", "ranks")
     names = ["network"] if models else ["shape", "extent", "contender"]
     times = ["step_ms", "images_a_second"] if models else ["forward_ms", "both_ms"]
     if table == "ranks":
         times = ["step_ms", "cpu_ms", "exchange_ms"]
     for name in [*names, *times, "peak_mb"]:
-        grid.add_column(name, justify="left" if name in names else "right", no_wrap=True)
+        head = name.replace("images_a_second", "images/s")
+        grid.add_column(head, justify="left" if name in names else "right", no_wrap=True)
     time, baseline = times[0] if models else times[1], BASELINES.get(table)
     if baseline:
-        grid.caption = f"speed: times as fast as {baseline}"
-        grid.add_column("speed", justify="right")
+        grid.caption = f"speed: times as fast as {baseline}" + ("; in brackets by CPU time" if models else "")
+        grid.add_column("speed", justify="right", no_wrap=True)
     for row in rows:
         cells = [str(row[x]) for x in names]
         cells += ["" if row[x] is None or row[x] != row[x] else f"{row[x]:.1f}" for x in [*times, "peak_mb"]]
@@ -117,8 +120,8 @@ def render(table: str, rows: list[dict[str, Any]]) -> Table:
                 for x in rows
                 if x.get("shape") == row.get("shape") and baseline in (x.get("contender"), x.get("network"))
             ]
-            ratio = place[0][time] / row[time] if place else float("nan")
-            cells.append(row["failure"] or f"{ratio:.2f}x")
+            speeds = [place[0][x] / row[x] if place else float("nan") for x in ([time, "cpu_ms"] if models else [time])]
+            cells.append(row["failure"] or f"{speeds[0]:.2f}x" + "".join(f" ({x:.2f}x)" for x in speeds[1:]))
         grid.add_row(*cells)
     return grid
 

@@ -71,6 +71,7 @@ def run(root: Path, rounds: int) -> list[dict[str, Any]]:
             "network": name,
             "step_ms": 1e3 * result.median("step") / len(encoded),
             "images_a_second": len(encoded) / result.median("step"),
+            "cpu_ms": 1e3 * result.cpu_median("step") / len(encoded),
             "peak_mb": None,
             "failure": result.failure,
         }

@@ -14,15 +14,20 @@ Step = Callable[[], object]
 
 @dataclass
 class Result:
-    """One contender: seconds of each round by phase, bytes at the peak, or why it did not run."""
+    """One contender: seconds of each round by phase, by the clock and of CPU time; bytes at the peak, or why it did not run."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    cpu_seconds: dict[str, list[float]] = field(default_factory=dict)
     peak: int | None = None
     failure: str = ""
 
     def median(self, phase: str) -> float:
         """Median seconds of a phase; NaN where it did not run."""
         return statistics.median(self.seconds[phase]) if self.seconds.get(phase) else float("nan")
+
+    def cpu_median(self, phase: str) -> float:
+        """The same of CPU time, which other programs lengthen less."""
+        return statistics.median(self.cpu_seconds[phase]) if self.cpu_seconds.get(phase) else float("nan")
 
 
 def alternate(contenders: dict[str, dict[str, Step]], rounds: int, device: torch.device) -> dict[str, Result]:
@@ -40,17 +45,19 @@ def alternate(contenders: dict[str, dict[str, Step]], rounds: int, device: torch
             if results[name].failure:
                 continue
             for phase, step in phases.items():
-                results[name].seconds.setdefault(phase, []).append(seconds(step, device))
+                clock, cpu = seconds(step, device)
+                results[name].seconds.setdefault(phase, []).append(clock)
+                results[name].cpu_seconds.setdefault(phase, []).append(cpu)
     return results
 
 
-def seconds(step: Step, device: torch.device) -> float:
-    """Wall time of one call."""
+def seconds(step: Step, device: torch.device) -> tuple[float, float]:
+    """One call's time by the clock, and the CPU time of all threads."""
     synchronize(device)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     step()
     synchronize(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def synchronize(device: torch.device) -> None:

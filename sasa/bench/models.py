@@ -1,4 +1,4 @@
-"""Training steps of whole networks: the paper's attention networks against torchvision's ResNet-50."""
+"""Training steps of whole networks: the paper's attention networks against ResNet-50, at 224 pixels and at demo scale."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from sasa.models.resnet import ResNet
 from sasa.nn.attention import AttentionOptions
 
 SIDE = 224
+DEMO_SIDE, DEMO_BATCH = 64, 64
 
 
 def networks(quick: bool) -> dict[str, nn.Module]:
@@ -25,10 +26,22 @@ def networks(quick: bool) -> dict[str, nn.Module]:
     return compared
 
 
+def narrow() -> dict[str, nn.Module]:
+    """By name: ResNet-50 and both forms of SASA-50 as at demo scale, a quarter as wide."""
+    demo: dict[str, Any] = {"width": 0.25, "options": AttentionOptions(heads=2, stem_heads=2), "num_classes": 10}
+    return {
+        "ResNet-50": ResNet(groups=("convolution",) * 4, **demo),
+        "SASA-50, conv stem": ResNet(**demo),
+        "SASA-50, full": ResNet(stem="attention_spatial_values", **demo),
+    }
+
+
 def run(device: torch.device, dtype: torch.dtype, batch: int, quick: bool, compiled: bool) -> list[dict[str, Any]]:
-    """Rows of the table: a training step's seconds, images a second and peak memory."""
+    """Rows of both tables: a training step's seconds, images a second and peak memory."""
     steps = {x: training_step(y, device, dtype, batch, compiled) for x, y in networks(quick).items()}
-    return measured("models", steps, batch, 3 if quick else 5, device)
+    rows = measured("models", steps, batch, 3 if quick else 5, device)
+    demo = {x: training_step(y, device, dtype, DEMO_BATCH, compiled, DEMO_SIDE, 10) for x, y in narrow().items()}
+    return rows + measured("demo", demo, DEMO_BATCH, 5 if quick else 9, device)
 
 
 def measured(table: str, steps: dict[str, Step], batch: int, rounds: int, device: torch.device) -> list[dict[str, Any]]:
@@ -40,6 +53,7 @@ def measured(table: str, steps: dict[str, Step], batch: int, rounds: int, device
             "network": name,
             "step_ms": 1e3 * result.median("step"),
             "images_a_second": batch / result.median("step"),
+            "cpu_ms": 1e3 * result.cpu_median("step"),
             "peak_mb": None if result.peak is None else result.peak / 1e6,
             "failure": result.failure,
         }
