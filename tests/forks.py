@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -145,8 +144,6 @@ def become(words: Sequence[str], cwd: Path, variables: Mapping[str, str], folder
         os.dup2(file, number)
         os.close(file)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", closefd=False), open(2, "w", 1, closefd=False)  # noqa: SIM115
-    for made in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        made.detach()  # a temporary folder of a module is not this process' to remove
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)
