@@ -236,6 +236,17 @@ def test_a_long_and_narrow_image_is_seen_whole_where_jitter_would_leave_no_side(
         image, objects = view.random(picture, torch.tensor([[0.0, 0, 14, 900]]), torch.tensor([1]), seed)
         assert image.shape == (3, 64, 64)
         assert len(objects) <= 1
+    views = [
+        view.random(torch.full((3, 100, 20), 200, dtype=torch.uint8), torch.empty(0, 4), torch.empty(0), seed)[0]
+        for seed in range(10)
+    ]
+    assert len({view.sum().item() for view in views}) > 2  # a little less so: resized as any other
+
+
+def test_an_image_of_another_size_than_its_annotations_say_is_broken(tmp_path: Path) -> None:
+    config = coco_set(write_set(tmp_path, lambda content: content["images"][0].update(width=61))).data
+    with pytest.raises(InputError, match="it has 60x40 pixels, and its annotations say 61x40"):
+        list(eval_loader(splits(config, boxes=True).test, config, batch=2, device="cpu"))
 
 
 def test_crowds_empty_images_and_boxes_of_no_area(tmp_path: Path) -> None:

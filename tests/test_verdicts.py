@@ -196,6 +196,25 @@ def test_rows_of_unlike_runs_decide_nothing(tmp_path: Path) -> None:
     assert [line.effect and line.effect.value for line in lines] == [None, None]
 
 
+def test_detectors_are_compared_by_ap(tmp_path: Path) -> None:
+    """By no other of COCO's six numbers, ours as the paper's."""
+    for row in TABLES["table2"].rows:
+        for seed in range(3):
+            ap = (30.0 if row.name == "conv_baseline" else 29.8) + seed / 100
+            six = {
+                "ap": ap,
+                "ap50": 50.0,
+                "ap75": 40.0,
+                "ap_small": 9.0,
+                "ap_medium": 20.0 + seed,
+                "ap_large": 30.0 + seed,
+            }
+            add_run(tmp_path, "table2", row.name, scale="cifar10", seed=seed, accuracy={"validation": six, "test": six})
+    one = said_of(tmp_path, "detection")
+    assert [claim.difference for claim in one.findings] == [pytest.approx(-0.2)] * 4
+    assert [claim.published for claim in one.findings] == [pytest.approx(gain) for gain in (0.3, -0.3, 0.1, 0.1)]
+
+
 def test_scales_and_variants_are_not_mixed(tmp_path: Path) -> None:
     put_table6(tmp_path, [50.0, 50.2], [50.1, 50.2])
     put_table6(tmp_path, [50.0, 50.2], [50.1, 50.2], scale="demo", variant="train.epochs=1")
