@@ -29,9 +29,6 @@ def main(waits: bool = True) -> int:
     A sweep that does not wait leaves the rows that others train to them.
     """
     listen(signal.SIGINT, signal.SIGTERM)
-    # Threads that have nothing to do sleep: where another program runs, one that spins keeps the thread it waits for off its
-    # core, and a run beside another one takes ten times as long (GNU OpenMP reads this when PyTorch is loaded).
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return led(lambda: carry_out(waits))
     except RankLost as error:

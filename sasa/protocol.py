@@ -2,7 +2,7 @@
 
 First two seeds of every row of Tables 1 and 3 to 7, one of the others, and a third of the former; then more seeds for the
 open statement that takes least time to decide, looked at after 5, 8 and 12. What comes next is read from the records: a run
-of it that was stopped goes on, and several side by side share the rows.
+of it that was stopped goes on, and several side by side share the rows: each takes what nobody trains, and waits at the end.
 """
 
 import argparse

@@ -6,7 +6,6 @@ with its files in one folder. Nothing of an installed Slurm is read or changed. 
 
 import ctypes
 import os
-import random
 import shutil
 import signal
 import socket
@@ -240,11 +239,13 @@ def die_with_parent() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at, nor will soon: below those that jobs meet at, and that the system gives away."""
+    """Ports that nobody listens at, nor will: each process looks at others first, below those that jobs meet at."""
     sockets: list[socket.socket] = []
+    port = 10_000 + os.getpid() % 900 * 10
     while len(sockets) < count:
         with suppress(OSError):
-            sockets.append(socket.create_server(("127.0.0.1", random.randrange(10_000, 20_000))))
+            sockets.append(socket.create_server(("127.0.0.1", port)))
+        port += 1
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
         one.close()
