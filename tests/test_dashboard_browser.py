@@ -37,7 +37,7 @@ expect.set_options(timeout=WAIT)
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as program:
-        started = program.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        started = program.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS), timeout=WAIT)
         yield started
         started.close()
 

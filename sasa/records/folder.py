@@ -23,7 +23,7 @@ from sasa.records.files import alive, now, read_json, write_atomically
 from sasa.records.jobs import job_of, own_job, queued
 from sasa.records.result import CONFIGURED, Run
 
-ORPHAN_SECONDS = 15  # how long the data workers of a killed run may hold its lock
+ORPHAN_SECONDS = 60  # how long the data workers of a killed run may hold its lock; they notice in five
 POLL_SECONDS = 0.2
 SLURM_SECONDS = 10  # between two questions to Slurm
 BEAT_SECONDS = 5  # between two beats of a run, at least
