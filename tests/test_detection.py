@@ -199,7 +199,7 @@ def write_set(root: Path, change: Callable[[dict[str, Any]], object] = lambda co
             {"id": 5, "image_id": 1, "category_id": 2, "bbox": [10, 10, 20, 20], "area": 400, "iscrowd": 0},
             {"id": 6, "image_id": 1, "category_id": 2, "bbox": [0, 0, 60, 40], "area": 2400, "iscrowd": 1},
             {"id": 7, "image_id": 1, "category_id": 2, "bbox": [5, 5, 0, 9], "area": 0, "iscrowd": 0},
-            {"id": 8, "image_id": 3, "category_id": 1, "bbox": [20, 60, 40, 40], "area": 1600, "iscrowd": 0},
+            {"id": 8, "image_id": 3, "category_id": 1, "bbox": [20, 60, 40, 40], "area": 1600},  # no crowd
         ],
         "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
     }

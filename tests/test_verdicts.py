@@ -17,7 +17,7 @@ from sasa.report.intervals import contrast, quantile, seeds_for
 from sasa.report.paper import TABLES, find_table
 from sasa.report.statements import STATEMENTS
 from sasa.report.tables.compare import compare
-from sasa.report.verdicts import Verdict, judge
+from sasa.report.verdicts import Verdict, claim_text, judge
 
 
 @pytest.mark.parametrize(
@@ -194,6 +194,36 @@ def test_rows_of_unlike_runs_decide_nothing(tmp_path: Path) -> None:
     assert "differ in data, epochs or the version" in said_of(tmp_path, "interaction").why
     lines = compare(find_table("table6"), collect(tmp_path).runs, "cifar10").lines
     assert [line.effect and line.effect.value for line in lines] == [None, None]
+
+
+@pytest.mark.parametrize(("level", "why"), [(11.8, "at chance"), (12.0, ""), (99.5, ""), (99.7, "at the ceiling")])
+def test_four_standard_errors_above_chance_and_four_images_below_the_ceiling_are_enough(
+    tmp_path: Path, level: float, why: str
+) -> None:
+    """1000 images of 10 classes, four seeds: 10 + 4 * 100 sqrt(0.1 * 0.9 / 4000) = 11.9 %; and 99.6 %."""
+    values = [level - 0.02, level, level, level + 0.02]
+    put_table6(tmp_path, values, values, config={"data": {"classes": 10}})
+    one = said_of(tmp_path, "interaction")
+    assert one.verdict == ("not decidable yet" if why else "reproduced")
+    assert one.why.startswith(why)
+
+
+def test_a_claim_of_one_seed_or_of_none_is_told_in_words(tmp_path: Path) -> None:
+    put_table6(tmp_path, [50.0], [50.5])
+    (claim,) = said_of(tmp_path, "interaction").findings
+    assert claim_text(claim) == (
+        "q·r alone loses little to q·k + q·r: -0.50, 1 seed; paper -0.5; "
+        "needs 2 seeds a row or more: one says nothing about chance"
+    )
+    assert claim.needed == 2
+    (claim,) = said_of(tmp_path / "nothing", "interaction").findings
+    assert claim_text(claim) == (
+        "q·r alone loses little to q·k + q·r: no difference yet; paper -0.5; "
+        "no finished run of position, content_position"
+    )
+    assert claim.needed == 2
+    drawn = next(one for one in said_of(tmp_path, "widths").findings if one.published is None)
+    assert "; paper draws it; " in claim_text(drawn)
 
 
 def test_detectors_are_compared_by_ap(tmp_path: Path) -> None:
