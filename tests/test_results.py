@@ -28,11 +28,15 @@ def test_the_document_holds_every_table_with_its_verdicts(tmp_path: Path) -> Non
         add_table(tmp_path / "outputs", table, scale=SCALE, seeds=3, noise=0.1, device="a device", commit="abc+")
     for seed, top1 in enumerate((60.0, 60.1, 60.2)):
         add_run(tmp_path / "outputs", "table6", "position", scale=SCALE, seed=seed, top1=top1, device="a device")
-    done = module("sasa.report", "results", "--to", "docs/results.md", cwd=tmp_path)
+    (tmp_path / "notes.md").write_text("Two rates were *tried*.\n")
+    done = module("sasa.report", "results", "--notes", "notes.md", "--to", "docs/results.md", cwd=tmp_path)
     assert done.code == 0, done.text
+    missing = module("sasa.report", "results", "--notes", "note.md", cwd=tmp_path)
+    assert missing.err.startswith("error: --notes note.md cannot be read as text"), missing.text
     text = (tmp_path / "docs" / "results.md").read_text()
     assert "- 66 runs, 0.8 hours of training in all" in text  # 22 rows, three seeds of 41.2 s
     assert "- device: a device" in text
+    assert "\n\n## Notes\n\nTwo rates were *tried*.\n\n## What the paper says" in text
     before, _, after = text.partition("## Otherwise than in the paper")
     assert before.count("**reproduced**") == 4
     assert after.startswith("\n\n- q·r alone loses little to q·k + q·r: ")

@@ -18,14 +18,16 @@ from sasa.report.tables.text import escape_markdown
 from sasa.report.verdicts import METHOD, NOT_REPRODUCED, OPEN, WORKS, Verdict, claim_text, judge
 
 
-def document(runs: Sequence[Run], scale: str, variant: str, made_by: str) -> str:
-    """The whole text, in Markdown, of the runs at one scale and variant."""
+def document(runs: Sequence[Run], scale: str, variant: str, made_by: str, notes: str = "") -> str:
+    """The whole text, in Markdown, of the runs at one scale and variant; the notes, by a person, follow the conditions."""
     here = [run for run in runs if (run.scale, run.variant) == (scale, variant)]
     verdicts = judge(here, scale, variant)
     parts = [
         f"# Results at scale {escape_markdown(scale + (f', with {variant}' if variant else ''))}",
-        f"Made by `{made_by}` from the records of the runs; no number in it was typed.",
+        f"Made by `{made_by}` from the records of the runs"
+        + ("; its notes alone were written by hand." if notes else "; no number in it was typed."),
         conditions(here),
+        *([f"## Notes\n\n{notes.strip()}"] if notes else []),
         "## What the paper says, and what these runs say",
         markdown_rows(("statement", "shown by", "verdict"), (summary(one) for one in verdicts)),
         *differing(verdicts),
@@ -171,6 +173,9 @@ def main(arguments: list[str]) -> None:
     add(
         "--output", type=Path, default=Path("outputs"), metavar="DIR", help="where the runs are: a folder or an archive"
     )
+    add(
+        "--notes", type=Path, metavar="FILE", help="Markdown to put below the conditions, such as what was tried before"
+    )
     add("--to", type=Path, metavar="FILE", help="write to this file instead of the terminal")
     options = parser.parse_args(arguments)
     runs = collect(options.output).runs
@@ -179,7 +184,12 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"there is no finished run in {options.output} yet")
     scale, variant = setting(known, options.scale, options.variant)
     words = ["results", "--scale", scale, *(["--variant", variant] if variant else []), "--output", str(options.output)]
-    text = document(runs, scale, variant, f"python -m sasa.report {shlex.join(words)}")
+    words += ["--notes", str(options.notes)] if options.notes else []
+    try:
+        notes = options.notes.read_text(encoding="utf-8") if options.notes else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--notes {options.notes} cannot be read as text: {error}") from error
+    text = document(runs, scale, variant, f"python -m sasa.report {shlex.join(words)}", notes)
     if options.to is None:
         print(text, end="")
         return

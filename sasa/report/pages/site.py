@@ -27,7 +27,7 @@ from sasa.report.verdicts import METHOD, judge
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = ("dashboard.css", "element.js", "charts.js", "attention.js", "compare.js", "app.js")
-SCALES = ("demo", "cifar10", "imagenet")
+SCALES = ("demo", "cifar10_small", "cifar10", "imagenet")
 UNDER_WAY = ("running", "waiting", "interrupted", "failed")
 
 
