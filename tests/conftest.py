@@ -18,7 +18,7 @@ from forks import ROOT, Fork, Forks
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-CPU_MINUTES = {"": 11, "not slow": 3}  # by the value of -m
+CPU_MINUTES = {"": 10, "not slow": 3}  # by the value of -m
 # The same examples each time; any others by --hypothesis-profile=default.
 settings.register_profile("sasa", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.load_profile("sasa")
