@@ -20,7 +20,7 @@ from pathlib import Path
 PACKAGES = "slurm-wlm munge slurmdbd mariadb-server"
 PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sacctmgr", "srun")
 NODES = ("n1", "n2")
-START_SECONDS = 60
+START_SECONDS = 180
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
