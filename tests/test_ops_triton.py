@@ -31,6 +31,27 @@ compare(Case(1, 5, 9, 2, 4, 5, "position", "zero"), "triton", torch.float32)
 compare(Case(1, 6, 4, 1, 5, 3, "content", "mask"), "triton", torch.float32)
 compare(Case(1, 3, 12, 1, 16, 9, "content", "zero"), "triton", torch.float16)
 """
+STEMS = """
+import itertools
+import test_ops_stem as stems
+for kind in stems.KINDS:
+    stems.compare(stems.Case(2, 6, 9, 3, 2, 6, kind, 0.5), "triton", torch.float32)
+stems.compare(stems.Case(1, 5, 3, 5, 1, 16, "convolution"), "triton", torch.bfloat16)
+stems.compare(stems.Case(17, 4, 3, 1, 1, 2, "mixture"), "triton", torch.bfloat16)
+stems.compare(stems.Case(1, 1, 1, 1, 1, 2), "triton", torch.float16)
+stems.test_pixels_in_any_order_of_memory("triton")
+case = stems.Case(1, 5, 4)
+inputs = case.inputs(torch.float32)
+for broken, number in itertools.product(("pixels", "query", "value"), (float("nan"), float("inf"))):
+    tensor = inputs[broken].clone()
+    tensor.view(-1)[0] = number
+    found, expected = (case.run(inputs | {broken: tensor}, x)[0].isfinite() for x in ("triton", "reference"))
+    assert torch.equal(found, expected) and not expected.all()
+inputs["value"] = torch.randn(3, 8, 3, 4, 4)  # a mixture of convolutions, which no stem has
+inputs["mixture"] = torch.randn(16, 3)
+for one, other in zip(case.run(inputs, "triton"), case.run(inputs, "tiled")):
+    assert torch.equal(one, other)
+"""
 REST = """
 case = Case(2, 9, 8, 2, 8, 5)
 inputs = case.inputs(torch.float32)
@@ -38,10 +59,15 @@ fused = torch.cat([inputs[x].detach() for x in ("query", "key", "value")], dim=-
 parts = {**inputs, **dict(zip(("query", "key", "value"), fused))}
 assert torch.equal(case.run(parts, "triton"), case.run(inputs, "triton"))
 empty, like = torch.Tensor.new_empty, torch.empty_like
-torch.Tensor.new_empty = lambda *a, **k: empty(*a, **k).fill_(float("nan"))
-torch.empty_like = lambda *a, **k: like(*a, **k).fill_(float("nan"))
+def spoiled(x):
+    return x.fill_(float("nan") if x.is_floating_point() else 99)
+torch.Tensor.new_empty = lambda *a, **k: spoiled(empty(*a, **k))
+torch.empty_like = lambda *a, **k: spoiled(like(*a, **k))
 compare(Case(1, 9, 7, 2, 6, 5), "triton", torch.float32)
 compare(Case(1, 9, 7, 2, 6, 5, "position", "zero"), "triton", torch.float32)
+import test_ops_stem as stems
+for kind in stems.KINDS:
+    stems.compare(stems.Case(1, 5, 7, 3, 1, 4, kind), "triton", torch.float32)
 """
 
 
@@ -53,7 +79,7 @@ def run(code: str, **environment: str) -> None:
 
 @pytest.mark.slow
 def test_the_kernels_are_the_equation_in_the_interpreter() -> None:
-    run(INTERPRETED + REST, TRITON_INTERPRET="1")
+    run(INTERPRETED + STEMS + REST, TRITON_INTERPRET="1")
 
 
 @pytest.mark.slow
@@ -63,7 +89,7 @@ def test_the_kernels_compile_without_spills_at_the_papers_shapes() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert len(report) == 24
+    assert len(report) == 24 + 8
     spilled = {x: y for x, y in report.items() if y["stores"] or y["loads"]}
     assert not spilled
 

@@ -13,13 +13,17 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from sasa.ops import triton_backend, triton_kernels
+from sasa.ops.stem import triton_backend as stems
+from sasa.ops.stem import triton_kernels as stem_kernels
 
 POINTERS = {"total": "*fp32", "means": "*fp32", "shares": "*fp32"}
 NAMES = ("gradient", "query", "key", "value", "row", "column", "output", "d_query", "d_key", "d_value")
+STEM_NAMES = ("content", "relative", "values", "counts", "means", "squares", "constant", "slope")
+STEM_NAMES += ("d_content", "d_relative", "d_values")
 
 
-def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent: int, dim: int) -> dict[str, int]:
-    """ptxas's report on one kernel: registers a thread, bytes of spill stores and loads, shared memory."""
+def attention(kernel: triton.JITFunction, architecture: int, dtype: str, extent: int, dim: int) -> dict[str, int]:
+    """The report on a kernel of local attention."""
     size = 4 if dtype == "fp32" else 2
     constants = {
         "CONTENT": True,
@@ -31,6 +35,20 @@ def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent:
         **triton_backend.tiles(extent, dim, size),
     }
     kinds = {**dict.fromkeys(NAMES, f"*{dtype}"), **POINTERS, "scale": "fp32"}
+    return resources(kernel, architecture, kinds, constants, triton_backend.warps(dim, size))
+
+
+def stem(kernel: triton.JITFunction, architecture: int, dtype: str, side: int, dim: int) -> dict[str, int]:
+    """The report on a kernel of the stems: values of windows of a side, or of pixels."""
+    constants = {"IN": 3, "DIM": dim, "SIDE": side, **stems.padded(3, dim, side)}
+    kinds = {**dict.fromkeys(STEM_NAMES, "*fp32"), "pixels": f"*{dtype}", "largest": f"*{dtype}", "places": "*u8"}
+    return resources(kernel, architecture, kinds, constants, stems.warps(3, dim, side))
+
+
+def resources(
+    kernel: triton.JITFunction, architecture: int, kinds: dict[str, str], constants: dict[str, int], warps: int
+) -> dict[str, int]:
+    """ptxas's report on one kernel: registers a thread, bytes of spill stores and loads, shared memory."""
     signature = {x: "constexpr" if x in constants else kinds.get(x, "i32") for x in kernel.arg_names}
     aligned = {  # what a launch finds by itself: pointers, strides and widths that 16 divides
         (i,): [["tt.divisibility", 16]]
@@ -38,7 +56,7 @@ def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent:
         if signature[x].startswith("*") or x.startswith(("q_", "k_", "v_"))
     }
     source = ASTSource(kernel, signature, {(kernel.arg_names.index(x),): y for x, y in constants.items()}, aligned)
-    options = {"num_warps": triton_backend.warps(dim, size), "num_stages": 2}
+    options = {"num_warps": warps, "num_stages": 2}
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     ptxas = next(folder / x for x in ("ptxas-blackwell", "ptxas") if (folder / x).exists())
@@ -60,12 +78,14 @@ def resources(kernel: triton.JITFunction, architecture: int, dtype: str, extent:
 if __name__ == "__main__":
     architectures, dtype, extent, *dims = sys.argv[1:]
     kernels = ("forward_kernel", "backward_query_kernel", "backward_key_kernel")
-    report = {
-        f"{kernel} {dim} sm_{architecture}": resources(
-            getattr(triton_kernels, kernel), int(architecture), dtype, int(extent), int(dim)
-        )
-        for architecture in architectures.split(",")
-        for kernel in kernels
-        for dim in dims
-    }
+    report = {}
+    for architecture in map(int, architectures.split(",")):
+        for kernel in kernels:
+            for dim in dims:
+                found = attention(getattr(triton_kernels, kernel), architecture, dtype, int(extent), int(dim))
+                report[f"{kernel} {dim} sm_{architecture}"] = found
+        for kernel in ("forward_kernel", "backward_kernel"):
+            for side in (1, 4):
+                found = stem(getattr(stem_kernels, kernel), architecture, dtype, side, 16)
+                report[f"stem's {kernel} {side} sm_{architecture}"] = found
     print(json.dumps(report))

@@ -35,9 +35,7 @@ class AttentionStem(nn.Module):
         check_heads(channels, self.heads, "relative")
         head_channels = channels // self.heads
         self.scale = head_channels**-0.5 if options.scaled else 1.0
-        self.backend = (
-            "tiled" if options.backend == "triton" else options.backend
-        )  # there are no Triton kernels for stems
+        self.backend = options.backend
         self.query = nn.Linear(in_channels, channels, bias=False)
         self.key = nn.Linear(in_channels, channels, bias=False)
         self.value = VALUES[kind](in_channels, channels, mixtures)

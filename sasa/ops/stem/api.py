@@ -9,11 +9,11 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sasa.errors import InputError
 from sasa.ops.backends import resolve, transforming, unrounded
-from sasa.ops.stem import cpu, reference, tiled
+from sasa.ops.stem import cpu, reference, tiled, triton_backend
 from sasa.ops.stem.arguments import BLOCK, OFFSETS, PLACES, Arguments
 
 # forward and backward of the registered operation
-BACKENDS: dict[str, ModuleType] = {"tiled": tiled, "cpu": cpu}
+BACKENDS: dict[str, ModuleType] = {"tiled": tiled, "cpu": cpu, "triton": triton_backend}
 
 
 def stem_attention(

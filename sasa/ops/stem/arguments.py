@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK = 4  # side of the stem's blocks, and of its max pool
@@ -78,6 +79,32 @@ def unfolded(given: Arguments, gradient: Folded) -> list[Tensor | None]:
         d_value = mixture.T @ d_value
     found = [d_query.flatten(0, 1), d_key.flatten(0, 1), d_value.view(value.shape), d_mixture, d_row, d_column]
     return [x if x is None else x.to(like.dtype) for x, like in zip(found, given[1:7], strict=True)]  # type: ignore[union-attr]
+
+
+def offsets(device: torch.device) -> list[Tensor]:
+    """The row offset of each query and key of a block, and the column offset: (16, 16), from 0 on."""
+    place = torch.arange(PLACES, device=device)
+    return [x[None, :] - x[:, None] + BLOCK - 1 for x in (place // BLOCK, place % BLOCK)]
+
+
+def relative(matrices: Folded) -> Tensor:
+    """What a pixel's product with makes its q . r, by query and key: (heads, 16, 16, in)."""
+    row, column = offsets(matrices.rows.device)
+    return matrices.rows[:, row] + matrices.columns[:, column]
+
+
+def by_offset(d_relative: Tensor) -> list[Tensor]:
+    """Gradients of rows and columns, from that of `relative`."""
+    chosen = [F.one_hot(x.flatten(), OFFSETS).to(d_relative.dtype) for x in offsets(d_relative.device)]
+    return [x.T @ d_relative.flatten(1, 2) for x in chosen]
+
+
+def joined(counts: Tensor, means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over parts (parts, channels) with their counts, means and squared deviations: in float64."""
+    each, weight = means.double(), counts.double()
+    total = weight.sum(0)
+    mean = (weight * each).sum(0) / total
+    return mean, (squares.sum(0) + (weight * (each - mean).square()).sum(0)) / total
 
 
 def slopes(d_mean: Tensor, d_variance: Tensor, mean: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sasa.ops.stem.arguments import BLOCK, OFFSETS, PLACES, Arguments, Folded, folded, slopes, unfolded
+from sasa.ops.stem.arguments import (
+    BLOCK,
+    PLACES,
+    Arguments,
+    Folded,
+    by_offset,
+    folded,
+    joined,
+    relative,
+    slopes,
+    unfolded,
+)
 
 CHUNK = {"cpu": 2**20}  # logits worked on at once, so that they stay in a CPU's cache
 LARGEST = 2**26  # elsewhere
@@ -28,9 +39,7 @@ class Blocks:
         self.padded = F.pad(pixels, (0, 0, self.before, missing[1], self.before, missing[0]))
         logits = self.right * given.heads * PLACES * PLACES  # of one image's band
         self.images = max(1, CHUNK.get(pixels.device.type, LARGEST) // logits)
-        place = torch.arange(PLACES, device=pixels.device)
-        self.offset = [x[None, :] - x[:, None] + BLOCK - 1 for x in (place // BLOCK, place % BLOCK)]  # query, key
-        self.relative = self.matrices.rows[:, self.offset[0]] + self.matrices.columns[:, self.offset[1]]
+        self.relative = relative(self.matrices)
 
     def bands(self) -> Iterator[tuple[slice, int]]:
         """Some images and the index of a row of blocks."""
@@ -97,10 +106,7 @@ def forward(given: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         counts.append(count)
         means.append(mean)
         squares.append(((y - mean).square() * taken[..., None]).sum((0, 1)))
-    each, weight = torch.stack(means).double(), torch.stack(counts)[:, None].double()
-    total = weight.sum()
-    mean = (weight * each).sum(0) / total
-    variance = (torch.stack(squares).sum(0) + (weight * (each - mean).square()).sum(0)) / total
+    mean, variance = joined(torch.stack(counts)[:, None], torch.stack(means), torch.stack(squares))
     return largest.to(given.pixels.dtype), place, mean.to(given.compute), variance.to(given.compute)
 
 
@@ -140,9 +146,8 @@ def backward(
         d_x += torch.einsum("nhqk,nqi,hij->nkj", d_logits, x, cut.matrices.content)
         d_z = torch.einsum("npc,pcs->nps", d_values, cut.matrices.values.expand(PLACES, -1, -1))
         add_sources(cut, d_padded, images, down, d_x, d_z)
-    for offset, total in zip(cut.offset, (d.rows, d.columns), strict=True):
-        total.copy_(F.one_hot(offset.flatten(), OFFSETS).to(total.dtype).T @ d_relative.flatten(1, 2))
-    gradients = unfolded(given, d)
+    d_rows, d_columns = by_offset(d_relative)
+    gradients = unfolded(given, d._replace(rows=d_rows, columns=d_columns))
     if d_padded is None:
         return gradients
     rows, columns = (slice(cut.before, cut.before + size) for size in (cut.height, cut.width))
