@@ -2,7 +2,7 @@
 
 import sys
 
-from sasa.command import main
+from sasa.command import main  # @hydra.main is called there; fish completes scripts alone that have these words
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,15 +3,15 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from sasa import job, slurm, sweep
-from sasa.config import compose, files, own_tables, tables
+from sasa import help, job, slurm, sweep
+from sasa.config import compose, own_tables
 from sasa.config.identity import description
+from sasa.config.overrides import Typed, check_overrides, chosen, output_of, plain_words, read, swept, use_own
 from sasa.errors import InputError, RankLost, RunFailed
 from sasa.lead import last_word, led, ranks
 from sasa.records.folder import Record
@@ -42,15 +42,15 @@ def carry_out(waits: bool) -> int:
     """Check the command line, let Hydra run it, and return the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on, and they are told below
     try:
-        typed = compose.use_own(compose.typed(sys.argv[1:]))
+        typed = use_own(read(sys.argv[1:]))
         compose.register()
         if not typed.completes:
-            compose.check_overrides(typed.overrides, sweep=typed.multirun)
+            check_overrides(typed.overrides, sweep=typed.multirun)
         if typed.multirun and typed.shows:
             raise InputError("-m runs several rows, and the other option shows one thing: leave one of them out")
         if not typed.shows:
             keep_own(typed)
-        launcher = compose.chosen(typed.overrides, "hydra/launcher", "basic")
+        launcher = chosen(typed.overrides, "hydra/launcher", "basic")
         if typed.multirun and launcher != "basic" and ranks() > 1:
             raise InputError(
                 f"hydra/launcher={launcher} starts processes of its own, and torchrun has started {ranks()}: leave out either"
@@ -60,7 +60,11 @@ def carry_out(waits: bool) -> int:
         if typed.multirun:
             return sweep.run(task, typed, waits)
         if typed.helps:
-            show_rows(typed.overrides)
+            about = help.row_help(typed.overrides)
+            if about:
+                print(about)
+                return 0
+            help.prepare()
         compose.launch(task, typed)
         return 0
     except BrokenPipeError:  # head has read enough
@@ -69,7 +73,7 @@ def carry_out(waits: bool) -> int:
     except (InputError, OSError, *compose.ERRORS) as error:
         message = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         lines = [line for line in message.splitlines() if line.strip() and not line.lstrip().startswith(NOISE)]
-        complain("error", compose.plain_words(" ".join(lines)))
+        complain("error", plain_words(" ".join(lines)))
         return 2
 
 
@@ -79,19 +83,11 @@ def complain(what: str, message: str) -> None:
     last_word(f"{what}  {message}")
 
 
-def keep_own(typed: compose.Typed) -> None:
+def keep_own(typed: Typed) -> None:
     """Where a table of one's own is run, reports are to know it."""
     for name in own_tables():
-        if compose.chosen(typed.overrides, name, "") or name in compose.swept(typed.overrides):
-            own.keep(name, description(name), compose.output(typed.overrides))
-
-
-def show_rows(overrides: Sequence[str]) -> None:
-    """What the help of a row begins with: its file."""
-    for table in tables():
-        path = files(table).get(compose.chosen(overrides, table, ""))
-        if path:
-            print(f"{table}={path.stem} is what {path} says:\n\n{path.read_text()}")
+        if chosen(typed.overrides, name, "") or name in swept(typed.overrides):
+            own.keep(name, description(name), output_of(typed.overrides))
 
 
 def task(cfg: DictConfig) -> float | None:

@@ -94,7 +94,7 @@ def kind(layer: nn.Module) -> str:
 
 def main() -> None:
     """Print every row's FLOPs and parameters beside the published ones; nothing is trained."""
-    from sasa.config import compose, own_tables, tables  # what a count of one network does not need
+    from sasa.config import compose, options, own_tables, tables  # what a count of one network does not need
     from sasa.config.identity import at_paper_size, description
     from sasa.report.own import described
     from sasa.report.paper import TABLES
@@ -104,7 +104,7 @@ def main() -> None:
     TABLES.update({table: described(table, description(table)) for table in own_tables()})
     counted = {}
     for table in tables():
-        for row in compose.options(table):
+        for row in options(table):
             counted[table, row] = cost(at_paper_size(compose.compose_row([f"{table}={row}"])))
     costs_table({row: (numbers["flops"], numbers["params"]) for row, numbers in counted.items()})
 

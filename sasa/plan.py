@@ -19,6 +19,8 @@ from sasa.bench.pace import Pace, device_name, measured, peak_flops
 from sasa.config import compose
 from sasa.config.choices import TaskKind
 from sasa.config.identity import hashed, network
+from sasa.config.overrides import check_overrides
+from sasa.config.rows import Row, rows_of
 from sasa.config.schema import Config
 from sasa.cost import cost
 from sasa.data.build import splits
@@ -80,24 +82,22 @@ class Planned:
         return (1 - self.done) * whole + pace.start
 
 
-def selection(words: Sequence[str], tell: Callable[[str], None]) -> list[compose.Row]:
+def selection(words: Sequence[str], tell: Callable[[str], None]) -> list[Row]:
     """The rows of all tables that are named, with the other words."""
     tables = [word for word in words if word in compose.tables()]
     others = [word for word in words if word not in tables]
-    rows: list[compose.Row] = []
+    rows: list[Row] = []
     for chosen in [[f"{table}=glob(*)", *others] for table in tables] or [others]:
-        compose.check_overrides(chosen, sweep=True)
+        check_overrides(chosen, sweep=True)
         tell(f"composing {chosen[0].removesuffix('=glob(*)')}")
         listed = [word for word in chosen if SEEDS.fullmatch(word)]  # a row of several seeds is composed once
-        for row in compose.rows([word for word in chosen if word not in listed], "python run.py"):
+        for row in rows_of([word for word in chosen if word not in listed], "python run.py"):
             seeds = map(int, listed[-1].partition("=")[2].split(",")) if listed else [row.config.seed]
             rows += [replace(row, config=replace(row.config, seed=seed)) for seed in seeds]
     return rows
 
 
-def unfinished(
-    rows: Iterable[compose.Row], runs: Sequence[Run], tell: Callable[[str], None]
-) -> tuple[list[Planned], int]:
+def unfinished(rows: Iterable[Row], runs: Sequence[Run], tell: Callable[[str], None]) -> tuple[list[Planned], int]:
     """The different runs of some rows that are not finished, and how many are."""
     finished = {run.key for run in runs if run.complete}
     planned: dict[str, Planned] = {}
@@ -227,7 +227,7 @@ def show(planned: list[Planned], finished: int, places: int, device: str, consol
     console.print(f"[bold]{hours(total)} device hours; {lasting(clock)} by the clock{at_once}[/]")
 
 
-def show_seeds(runs: Sequence[Run], rows: Sequence[compose.Row], planned: Sequence[Planned], console: Console) -> None:
+def show_seeds(runs: Sequence[Run], rows: Sequence[Row], planned: Sequence[Planned], console: Console) -> None:
     """Further seeds of the chosen tables' rows that would decide what the paper says of them, and what they would take."""
     tables = {row.identity.table for row in rows}
     settings = {(row.config.scale.name, ",".join(row.identity.variant)) for row in rows}

@@ -24,6 +24,8 @@ from rich.markup import escape
 
 from sasa import job
 from sasa.config import compose
+from sasa.config.overrides import Typed
+from sasa.config.rows import launcher_of, rows_of
 from sasa.errors import InputError, Interrupted
 from sasa.lead import led
 from sasa.records import jobs
@@ -77,7 +79,7 @@ class Job:
     def work(self) -> int:
         """Train; of several tasks the first does, and the others are its ranks."""
         compose.register()
-        compose.launch(self.task, compose.Typed(self.words, ()))
+        compose.launch(self.task, Typed(self.words, ()))
         return 0
 
     def checkpoint(self) -> Any:
@@ -116,11 +118,11 @@ class Row:
         return any(job.complete(folder, self.record.key) for folder in folders)
 
 
-def run(task: Callable[[DictConfig], None], typed: compose.Typed, program: str) -> int:
+def run(task: Callable[[DictConfig], None], typed: Typed, program: str) -> int:
     """Submit what nobody trains, wait for all of it, print the tables; returns the exit status."""
     console, complaints = Console(**PLAIN), Console(stderr=True, **PLAIN)
-    settings = compose.launcher(typed.overrides)
-    composed = compose.rows(typed.overrides, program)
+    settings = launcher_of(typed.overrides)
+    composed = rows_of(typed.overrides, program)
     rows = [Row(one.label or one.identity.title, one.words, Record(one.config, one.identity)) for one in composed]
     if not rows:
         raise InputError(f"{' '.join(typed.overrides)}: no run, for a list or range is empty")

@@ -25,8 +25,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from sasa import job
-from sasa.config import compose
+from sasa.config import compose, own_option
 from sasa.config.identity import Identity, load
+from sasa.config.overrides import Typed, chosen, output_of, swept
 from sasa.errors import InputError, RunFailed
 from sasa.records.files import alive, cores, read_json, write_atomically
 from sasa.records.folder import Busy, Record, unwritable
@@ -64,19 +65,19 @@ class Sweep:
         return (self.pid, self.host) == (os.getpid(), socket.gethostname())
 
 
-def run(task: Callable[[DictConfig], float | None], typed: compose.Typed, waits: bool) -> int:
+def run(task: Callable[[DictConfig], float | None], typed: Typed, waits: bool) -> int:
     """Let Hydra run all rows, wait for those of others if it waits, print their tables; returns the exit status."""
-    varied = compose.swept(typed.overrides)
+    varied = swept(typed.overrides)
     rows = 1
     for count in varied.values():
         rows *= count
     settings = []
-    if compose.chosen(typed.overrides, "hydra/sweeper", "basic") == "optuna":
-        settings = [f"{key}={compose.chosen(typed.overrides, key, value)}" for key, value in OPTUNA.items()]
+    if chosen(typed.overrides, "hydra/sweeper", "basic") == "optuna":
+        settings = [f"{key}={chosen(typed.overrides, key, value)}" for key, value in OPTUNA.items()]
         rows = int(settings[0].partition("=")[2])
     if not rows:
         raise InputError(f"{' '.join(typed.overrides)}: no run, for a list or range is empty")
-    output = compose.output(typed.overrides)
+    output = output_of(typed.overrides)
     folder = output / ".sweep" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     try:
         folder.mkdir(parents=True)
@@ -85,11 +86,11 @@ def run(task: Callable[[DictConfig], float | None], typed: compose.Typed, waits:
     sweep = Sweep(list(varied), rows, os.getpid(), socket.gethostname(), os.environ.get("OMP_NUM_THREADS"))
     write_atomically(folder / "sweep.json", json.dumps(asdict(sweep)).encode())
     place = "hydra.sweep.dir='{}'".format(str(folder).replace("\\", "\\\\").replace("'", "\\'"))
-    launcher = compose.chosen(typed.overrides, "hydra/launcher", "basic")
+    launcher = chosen(typed.overrides, "hydra/launcher", "basic")
     crash, number = "", 0
     try:
         with nullcontext() if launcher == "basic" else stopping(folder):
-            compose.launch(task, compose.Typed((*typed.overrides, *settings, place), typed.options))
+            compose.launch(task, Typed((*typed.overrides, *settings, place), typed.options))
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)
     except (*compose.ERRORS, InputError):
@@ -99,9 +100,7 @@ def run(task: Callable[[DictConfig], float | None], typed: compose.Typed, waits:
         crash = f"{type(error).__name__}: {error}".splitlines()[0]
     with suppress(OSError):
         number = int((folder / STOP).read_text())
-    return conclude(
-        folder, f"{PROGRAM} -m {shlex.join([*typed.overrides, *compose.own_option()])}", crash, number, waits
-    )
+    return conclude(folder, f"{PROGRAM} -m {shlex.join([*typed.overrides, *own_option()])}", crash, number, waits)
 
 
 def conclude(folder: Path, command: str, crash: str, number: int, waits: bool) -> int:

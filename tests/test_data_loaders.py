@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sasa.config import compose
+from sasa.config import options as choices
 from sasa.config.choices import Augment
 from sasa.config.data import Data
 from sasa.data.build import Splits, eval_loader, splits, train_loader
@@ -177,7 +178,7 @@ def test_an_area_that_is_no_share(area: float) -> None:
         data(area=area)
 
 
-@pytest.mark.parametrize("name", compose.options("data"))
+@pytest.mark.parametrize("name", choices("data"))
 def test_only_where_pictures_are_smaller_than_the_input_crops_are_large(name: str) -> None:
     compose.register()
     task = "detection" if name in ("coco", "shapes_detection") else "classification"

@@ -1,12 +1,20 @@
 """Hydra's own parts as its users know them: shell completion, help, sweepers; and its words in ours."""
 
 import os
+import pty
+import re
+import select
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, TINY, call, environment
+
+from sasa.config import groups, options
+from sasa.config.overrides import check_field
 
 COMPLETE = """
 eval "$(python run.py -sc install=bash)"
@@ -19,19 +27,88 @@ ask "python run.py tab"
 """
 
 
+def shell(**extra: str) -> dict[str, str]:
+    """A shell's environment in which `python` is this one."""
+    return environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", **extra)
+
+
+def read_until(terminal: int, expected: str) -> str:
+    """What a terminal shows, as soon as that has come."""
+    text, end = "", time.monotonic() + 200
+    while expected not in text and time.monotonic() < end:
+        if select.select([terminal], [], [], 1)[0]:
+            text += os.read(terminal, 4096).decode(errors="replace")
+    return text
+
+
 def test_bash_completes_rows_and_tables() -> None:
-    variables = environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=variables, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=shell(), capture_output=True, text=True)
     rows, tables = done.stdout.splitlines()
     assert rows.split() == ["table3=attention1", "table3=attention12", "table3=attention123"], done.stderr
     assert tables.split() == [f"table{number}=" for number in range(1, 8)]
 
 
-def test_the_help_of_a_row_shows_it() -> None:
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+def test_fish_completes_rows() -> None:
+    script = 'python run.py -sc install=fish | source; complete -C "python run.py table3=attention1"'
+    done = subprocess.run(["fish", "--private", "-c", script], cwd=ROOT, env=shell(), capture_output=True, text=True)
+    assert done.stdout.split() == ["table3=attention1", "table3=attention12", "table3=attention123"], done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_zsh_completes_rows(tmp_path: Path) -> None:
+    """At a terminal: zsh completes nowhere else. Where one row is left, the Tab key writes its name."""
+    (tmp_path / ".zshrc").write_text(
+        'autoload -Uz compinit bashcompinit && compinit -u && bashcompinit\neval "$(python run.py -sc install=zsh)"\n'
+    )
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        ["zsh", "-d", "-i"], cwd=ROOT, env=shell(ZDOTDIR=str(tmp_path), PS1="ready> "), stdin=follower, stdout=follower,
+        stderr=follower, start_new_session=True,
+    )  # fmt: skip
+    try:
+        read_until(leader, "ready> ")
+        os.write(leader, b"python run.py table5=abs\t")
+        assert "olute" in read_until(leader, "olute")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_help_of_a_row_is_that_row() -> None:
     ended = call("table3=conv1", "--help")
     assert ended.code == 0, ended.text
-    assert "override /layers: conv1" in ended.out
-    assert "python run.py" in ended.out
+    for expected in (
+        "which layer groups use convolution",
+        "published: top-1 80.7 %, 7.3 GFLOPs",
+        "override /layers: conv1",
+        "layers.groups=[convolution,attention,attention,attention]",
+        "python run.py table3=conv1 --cfg job",
+    ):
+        assert expected in ended.out
+    assert "Groups" not in ended.out
+
+
+def test_help_tells_what_each_group_means_and_its_fields_are_there() -> None:
+    ended = call("--help")
+    assert ended.code == 0, ended.text
+    lines = ended.out.splitlines()
+    assert max(map(len, lines)) <= 100  # of the terminal
+    for group in groups():
+        (line,) = [line for line in lines if line.startswith(f"{group} ")]
+        assert len(line.split()) > 2, f"{group} is not explained"
+        assert all(option in ended.out for option in options(group))
+    for key in re.findall(r"[a-z_]+\.[a-z_]+(?==)", ended.out.partition("Those set most")[2]):
+        check_field(key)
+
+
+def test_a_rerun_of_what_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "junk").write_text("junk")
+    for name, expected in (("none", "cannot be read"), ("junk", "cannot be read")):
+        ended = call("--experimental-rerun", str(tmp_path / name))
+        assert (ended.code, ended.out) == (2, "")
+        assert expected in " ".join(ended.err.split())
+        assert "Traceback" not in ended.err
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from conftest import TINY, call, only
 
 from sasa.config import OWN, compose, own_tables
 from sasa.config.identity import axes_of, rows_like
+from sasa.config.overrides import check_overrides
 from sasa.cost import cost
 from sasa.errors import InputError
 from sasa.records.collect import collect
@@ -94,7 +95,7 @@ def test_a_table_of_ones_own_is_run_reported_and_shown(mine: Path, tmp_path: Pat
 )
 def test_what_is_refused(mine: Path, words: list[str], expected: str) -> None:
     with pytest.raises(InputError, match=expected):
-        compose.check_overrides(words, sweep=False)
+        check_overrides(words, sweep=False)
 
 
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from records import add_run
 
-from sasa.config import compose, tables
+from sasa.config import compose, options, tables
 from sasa.config.identity import Identity, axes_of, differences, folder_name, is_machine, key_of, rows_like
 from sasa.job import complete
 from sasa.records.collect import collect
@@ -49,7 +49,7 @@ SHARED = (  # section 5 of the specification: rows of several tables that are on
 def test_rows_that_tables_share_have_one_key() -> None:
     rows: dict[str, set[tuple[str, str]]] = {}
     for table in tables():
-        for row in compose.options(table):
+        for row in options(table):
             rows.setdefault(key(f"{table}={row}"), set()).add((table, row))
     assert sorted(map(sorted, (found for found in rows.values() if len(found) > 1))) == sorted(map(sorted, SHARED))
     for found in rows.values():  # what a run says of itself, and the report believes
@@ -66,7 +66,7 @@ def test_rows_that_tables_share_are_one_at_every_scale_and_with_overrides() -> N
 
 def test_rows_of_a_table_have_keys_of_their_own() -> None:
     for table in tables():
-        rows = compose.options(table)
+        rows = options(table)
         assert len({key(f"{table}={row}") for row in rows}) == len(rows), table
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sasa.config import compose, tables
+from sasa.config import compose, options, tables
 from sasa.config.choices import Primitive
 from sasa.config.identity import at_paper_size
 from sasa.cost import cost
@@ -11,7 +11,7 @@ from sasa.models.build import classifier
 from sasa.report.paper import FLOPS_TOLERANCE, PARAMS_TOLERANCE, TABLES
 
 compose.register()
-ROWS = [(table, row) for table in tables() for row in compose.options(table)]
+ROWS = [(table, row) for table in tables() for row in options(table)]
 CLASSIFICATION = [(table, row) for table, row in ROWS if table != "table2"]  # test_detection.py has the others
 
 # Section 6 of the specification: GFLOPs and millions of parameters that this way of counting gives.

@@ -48,3 +48,14 @@ def files(group: str) -> dict[str, Path]:
     """The options of a config group, which for a table are its rows, and their files."""
     places = [place / group for place in (own(), CONF, EXPERIMENTS) if place]
     return {path.stem: path for place in places for path in sorted(place.glob("*.yaml"))}
+
+
+def options(group: str) -> list[str]:
+    """The choices of a config group, which for a table are its rows."""
+    return sorted(files(group))
+
+
+def own_option() -> list[str]:
+    """What a command line ends with that uses a folder of one's own."""
+    mine = own()
+    return ["--config-dir", str(mine)] if mine else []

@@ -11,7 +11,8 @@ from sasa.errors import check
 
 @dataclass
 class Data:
-    """Images. reader is shapes (generated) or of timm.data.create_dataset: folder, tar, wds, hfds/..., torch/cifar10.
+    """The images, and what reads them. reader is shapes (generated) or one of timm.data.create_dataset's: folder, tar, wds,
+    hfds/..., torch/cifar10.
 
     For detection it is shapes or coco, the only one to read annotation files.
     """
