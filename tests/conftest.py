@@ -18,7 +18,8 @@ from forks import ROOT, Fork, Forks
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-CPU_MINUTES = {"": 10, "not slow": 3}  # by the value of -m
+CPU_MINUTES = {"": 12, "not slow": 3}  # by the value of -m
+WAITING = {"": 3, "not slow": 0}  # minutes of the clock in which nothing computes, most of them for Slurm
 # The same examples each time; any others by --hypothesis-profile=default.
 settings.register_profile("sasa", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.load_profile("sasa")
@@ -43,7 +44,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if minutes is None or config.option.keyword or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return []
     cores = len(os.sched_getaffinity(0))
-    expected = max(LONGEST, math.ceil(minutes / cores))
+    expected = max(LONGEST, math.ceil(minutes / cores)) + WAITING[config.option.markexpr]
     return [
         f"expected: about {expected} minutes ({minutes} of CPU on {cores} cores), more with other programs beside it"
     ]

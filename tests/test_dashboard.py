@@ -162,6 +162,7 @@ def test_runs_of_each_scale_count_once(tmp_path: Path) -> None:
     site = Site(tmp_path)
     assert [(name, runs) for name, _, runs, _ in scales(site.settings, site.runs, "demo")] == [
         ("demo", 2),
+        ("cifar10_small", 0),
         ("cifar10", 1),
         ("imagenet", 0),
     ]
