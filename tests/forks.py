@@ -91,6 +91,8 @@ class Forks:
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         folder = Path(tempfile.mkdtemp(dir=self.files.name))
+        for name in ("out", "err"):  # which may be read before the program has begun
+            (folder / name).touch()
         asked = {"words": list(words), "cwd": str(cwd), "variables": dict(variables), "folder": str(folder)}
         self.server.stdin.write(json.dumps(asked) + "\n")
         self.server.stdin.flush()
