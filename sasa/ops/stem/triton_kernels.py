@@ -74,6 +74,24 @@ def attend(x, inside, contents, relatives):
 
 
 @triton.jit
+def outputs(
+    pixels, n, contents, relatives, matrices, down, right, height, width, image, row, column, channel,
+    IN: tl.constexpr, SIDE: tl.constexpr, INPUTS: tl.constexpr, SOURCES: tl.constexpr,
+):  # fmt: skip
+    """Of block n: its pixels and which of them are inside, the weights, what the values are made of, the values, and what
+    attention makes of them (16, CHANNELS)."""
+    x, inside = load_block(pixels, n, down, right, height, width, image, row, column, channel, IN, INPUTS)
+    weights = attend(x, inside, contents, relatives)
+    if SIDE == 1:
+        z = x
+        v = tl.sum(x[:, :, None] * matrices, 0)
+    else:
+        z = load_windows(pixels, n, down, right, height, width, image, row, column, channel, IN, SIDE, SOURCES)
+        v = tl.dot(z, matrices, input_precision="ieee")
+    return x, inside, weights, z, v, tl.dot(weights, v, input_precision="ieee")
+
+
+@triton.jit
 def forward_kernel(
     pixels, content, relative, values, largest, places, counts, means, squares,
     place, heads, blocks, length, down, right, height, width, image, row, column, channel,
@@ -92,14 +110,10 @@ def forward_kernel(
     first = strip.to(tl.int64) * length
     for step in range(0, tl.minimum(length, blocks - first).to(tl.int32)):
         n = first + step
-        x, inside = load_block(pixels, n, down, right, height, width, image, row, column, channel, IN, INPUTS)
-        weights = attend(x, inside, contents, relatives)
-        if SIDE == 1:
-            v = tl.sum(x[:, :, None] * matrices, 0)
-        else:
-            z = load_windows(pixels, n, down, right, height, width, image, row, column, channel, IN, SIDE, SOURCES)
-            v = tl.dot(z, matrices, input_precision="ieee")
-        y = tl.dot(weights, v, input_precision="ieee")
+        _x, inside, _weights, _z, _v, y = outputs(
+            pixels, n, contents, relatives, matrices,
+            down, right, height, width, image, row, column, channel, IN, SIDE, INPUTS, SOURCES,
+        )  # fmt: skip
         valid = inside[:, None]
         # What is no number counts as the largest, and of equal ones the first does.
         at = tl.argmax(tl.where(valid, tl.where(y == y, y, float("inf")), float("-inf")), 0)
@@ -144,14 +158,10 @@ def backward_kernel(
     first = strip.to(tl.int64) * length
     for step in range(0, tl.minimum(length, blocks - first).to(tl.int32)):
         n = first + step
-        x, inside = load_block(pixels, n, down, right, height, width, image, row, column, channel, IN, INPUTS)
-        weights = attend(x, inside, contents, relatives)
-        if SIDE == 1:
-            v = tl.sum(x[:, :, None] * matrices, 0)
-        else:
-            z = load_windows(pixels, n, down, right, height, width, image, row, column, channel, IN, SIDE, SOURCES)
-            v = tl.dot(z, matrices, input_precision="ieee")
-        y = tl.dot(weights, v, input_precision="ieee")
+        x, inside, weights, z, v, y = outputs(
+            pixels, n, contents, relatives, matrices,
+            down, right, height, width, image, row, column, channel, IN, SIDE, INPUTS, SOURCES,
+        )  # fmt: skip
         at = n * heads * DIM + head * DIM + d
         d_largest = tl.load(largest + at, mask=d < DIM, other=0.0).to(tl.float32)
         where = tl.load(places + at, mask=d < DIM, other=0)
