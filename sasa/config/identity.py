@@ -17,7 +17,7 @@ from sasa.config.choices import TaskKind
 from sasa.config.schema import Config
 from sasa.errors import InputError, check
 
-SEMANTICS = 3  # raise it when a change of the code changes the numbers of a configuration
+SEMANTICS = 4  # raise it when a change of the code changes the numbers of a configuration
 AXES = ("task", "backbone", "layers", "extent", "position", "logits", "stem", "detector")
 # Settings of the machine, which cannot change a run's numbers.
 MACHINE = ("device", "output", "kernel", "tracker", "data.root", "data.workers", "data.download",

@@ -16,6 +16,7 @@ from sasa.errors import InputError
 from sasa.models.resnet import BLOCKS, ResNet
 from sasa.nn.attention import AttentionOptions, LocalAttention
 from sasa.nn.bottleneck import Pointwise
+from sasa.nn.norm import BatchNorm
 from sasa.nn.stem import AttentionStem
 
 STEMS = {"": "attention_spatial_values", "_conv_stem": "conv"}
@@ -65,7 +66,7 @@ def register(depth: int, ending: str) -> None:
     register_model(create)
 
 
-for layer in (LocalAttention, AttentionStem, Pointwise):
+for layer in (LocalAttention, AttentionStem, Pointwise, BatchNorm):
     register_notrace_module(layer)  # torch.fx, which timm may take features by, passes over them
 for depth in BLOCKS:
     for ending in STEMS:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sasa.errors import InputError
 from sasa.nn.position import sinusoids
-from sasa.ops import local_attention
+from sasa.ops import projected_attention
 from sasa.ops.arguments import Arguments
 
 
@@ -58,11 +58,15 @@ class LocalAttention(nn.Module):
         if relative:
             self.row, self.column = relative_embeddings(options.heads, options.extent, head_channels)
 
-    def arguments(self, x: Tensor) -> Arguments:
-        """What the operation computes from, for a map (B, in_channels, H, W)."""
+    def pixels(self, x: Tensor) -> Tensor:
+        """What is projected of a map (B, in_channels, H, W): (B, H, W, in_channels), with absolute positions added."""
         if self.options.position == "absolute":
             x = x + sinusoids(x.shape[2], x.shape[3], x.shape[1], like=x)
-        x = x.permute(0, 2, 3, 1)  # b h w c: the memory of channels_last, so no copy
+        return x.permute(0, 2, 3, 1)  # the memory of channels_last, so no copy
+
+    def arguments(self, x: Tensor) -> Arguments:
+        """What local attention computes from, for a map (B, in_channels, H, W)."""
+        x = self.pixels(x)
         key = None if self.key is None else self.key(x)
         options = self.options
         return Arguments(
@@ -78,7 +82,20 @@ class LocalAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return local_attention(**self.arguments(x)._asdict(), backend=self.options.backend).permute(0, 3, 1, 2)
+        options = self.options
+        return projected_attention(
+            self.pixels(x),
+            self.query.weight,
+            None if self.key is None else self.key.weight,
+            self.value.weight,
+            heads=options.heads,
+            extent=options.extent,
+            row=self.row,
+            column=self.column,
+            scale=self.scale,
+            border=options.border,
+            backend=options.backend,
+        ).permute(0, 3, 1, 2)
 
 
 def relative_embeddings(heads: int, offsets: int, head_channels: int) -> tuple[nn.Parameter, nn.Parameter]:

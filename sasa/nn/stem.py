@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sasa.nn.attention import AttentionOptions, check_heads, relative_embeddings
+from sasa.nn.norm import BatchNorm
 from sasa.ops import stem_attention
 from sasa.ops.stem.arguments import BLOCK, OFFSETS
 
@@ -14,11 +15,10 @@ from sasa.ops.stem.arguments import BLOCK, OFFSETS
 class ConvStem(nn.Sequential):
     """7x7 convolution stride 2, BN, ReLU, 3x3 max pool stride 2."""
 
-    def __init__(self, in_channels: int, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int, backend: str) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.bn1 = BatchNorm(channels, relu=True, backend=backend)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
 
@@ -138,5 +138,5 @@ VALUES: dict[str, Callable[[int, int, int], Values]] = {
 def build_stem(kind: str, in_channels: int, channels: int, mixtures: int, options: AttentionOptions) -> nn.Module:
     """The stem of a kind: conv, attention, attention_conv_values or attention_spatial_values."""
     if kind == "conv":
-        return ConvStem(in_channels, channels)
+        return ConvStem(in_channels, channels, options.backend)
     return AttentionStem(kind, in_channels, channels, mixtures, options)

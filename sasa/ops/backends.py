@@ -38,6 +38,13 @@ def unavailable(module: ModuleType, device: str, dtype: torch.dtype) -> str | No
     return module.unavailable(device, dtype)
 
 
+def eager(*tensors: torch.Tensor) -> bool:
+    """Whether this is a plain call of PyTorch on numbers: nothing is compiled, exported, traced or transformed."""
+    known = (torch.Tensor, torch.nn.Parameter)
+    busy = torch.compiler.is_compiling() or torch.jit.is_tracing() or transforming()
+    return not busy and all(type(tensor) in known for tensor in tensors)
+
+
 def transforming() -> bool:
     """Whether torch.func is at work, which does not see the gradient that is registered with torch.library."""
     return torch._C._are_functorch_transforms_active()

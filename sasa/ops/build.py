@@ -37,7 +37,7 @@ def load(source: str) -> str | None:
         except OSError as error:
             reason = f"{library} did not load: {error}"
     if reason is not None:
-        print(f"sasa: no C++ {source} here, the slower tiled backend stands in: {reason}", file=sys.stderr)
+        print(f"sasa: no C++ {source} here, slower operations of PyTorch stand in: {reason}", file=sys.stderr)
     return reason
 
 

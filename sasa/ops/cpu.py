@@ -1,5 +1,7 @@
 """The C++ backend: local_attention.cpp."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,11 +27,16 @@ def forward(given: Arguments) -> tuple[Tensor, Tensor]:
 
 def backward(given: Arguments, gradient: Tensor, output: Tensor, total: Tensor) -> list[Tensor | None]:
     """Gradients of query, key, value, row and column."""
+    gradients = [None if x is None else x.new_empty(x.shape) for x in given[:5]]
+    backward_into(gradients, given, gradient, total)
+    return gradients
+
+
+def backward_into(gradients: Sequence[Tensor | None], given: Arguments, gradient: Tensor, total: Tensor) -> None:
+    """The same, written into tensors, of which those of maps may have any strides but of their channels."""
     query, key, value, row, column, heads, extent, scale, border = given
     inputs = [x if x is None else contiguous_channels(x) for x in (gradient, query, key, value)]
     embeddings = [None if x is None else x.contiguous() for x in (row, column)]
-    gradients = [None if x is None else x.new_empty(x.shape) for x in (query, key, value, row, column)]
     torch.ops.sasa_cpu.backward(
         *inputs, *embeddings, total.contiguous(), heads, extent, scale, border == "zero", *gradients
     )
-    return gradients
