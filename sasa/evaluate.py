@@ -70,7 +70,7 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", default="outputs", metavar="DIR", help="where the runs are (default: outputs)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    options = parser.parse_args(words)
+    options = parser.parse_intermixed_args(words)
     console, complaints = (
         Console(highlight=False, soft_wrap=True),
         Console(stderr=True, highlight=False, soft_wrap=True),

@@ -1,6 +1,7 @@
 """What --help says: every group with its meaning and its options; or, where a row is chosen, what that row is."""
 
 import inspect
+import shlex
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -69,12 +70,13 @@ def row_help(overrides: Sequence[str]) -> str | None:
     text = "\n".join(line for line in file.read_text().splitlines() if line.strip() and not line.startswith("# @"))
     lines += ["", f"{file} says:", "", textwrap.indent(text, "  ")]
     lines += ["", "With the defaults and what else was given, its network is:", "", *network(overrides), ""]
-    command = " ".join(("python run.py", *overrides))
+    program = shlex.join(("python", "run.py", *own_option()))
+    command = f"{program} {shlex.join(overrides)}"
     ways = {
-        " ".join((command, *own_option())): "train it",
+        command: "train it",
         f"{command} --cfg job": "print its whole configuration",
         f"python -m sasa.report {table.name}": "its table, from what was trained",
-        "python run.py --help": "all groups and options",
+        f"{program} --help": "all groups and options",
     }
     wide = max(map(len, ways))
     return "\n".join([*lines, *(f"  {way:{wide}}  {what}" for way, what in ways.items())])

@@ -282,7 +282,7 @@ def main() -> int:
     parser.add_argument(
         "--share", type=float, default=SHARE, help="of the peak, where nothing was measured or recorded (0.08)"
     )
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     console = Console()
     try:
         places = [word.partition("=")[2] for word in options.words if word.startswith("gpus=")] or ["1"]

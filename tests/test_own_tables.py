@@ -1,6 +1,7 @@
 """Rows and tables of one's own, in a folder given with --config-dir: run, reported and shown like the paper's."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def test_a_table_of_ones_own_is_run_reported_and_shown(mine: Path, tmp_path: Pat
     assert comparison.lines[0].score().published == 70.1
     again = call("smoothing=some", *small, f"--config-dir={mine}")
     assert "finished already" in again.out, again.text
+
+
+def test_every_command_of_its_help_finds_the_row(mine: Path) -> None:
+    ended = call("smoothing=some", "--help", "--config-dir", str(mine))
+    commands = [line for line in ended.out.splitlines() if line.startswith("  python run.py")]
+    assert len(commands) == 3, ended.text
+    assert all(f"--config-dir {shlex.quote(str(mine))}" in line for line in commands)
 
 
 @pytest.mark.parametrize(

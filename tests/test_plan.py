@@ -57,7 +57,7 @@ def test_the_plan_of_finished_and_unfinished_rows(trained: tuple[Path, Ended], t
     refused = module("sasa.plan", *words[:-1], "gpus=0")
     assert refused.code == 2
     assert refused.err.splitlines()[-1].endswith("gpus=0: expected how many runs go side by side, such as gpus=8")
-    refused = module("sasa.plan", *words[:-1], "--share=0")
+    refused = module("sasa.plan", words[0], "--share=0", *words[1:-1])
     assert refused.err.splitlines()[-1].endswith("--share 0: expected a part of the peak, above 0 and at most 1")
 
 

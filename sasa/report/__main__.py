@@ -42,7 +42,7 @@ FILE_WIDTH = 120
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and returns its exit status; 2 means that something given to it cannot work."""
     words = sys.argv[1:] if arguments is None else arguments
-    options = None if words[:1] and words[0] in PROGRAMS else build_parser().parse_args(words)
+    options = None if words[:1] and words[0] in PROGRAMS else build_parser().parse_intermixed_args(words)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         if options is None:

@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("outputs"), metavar="DIR", help="where to (default: outputs)"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     try:
         came, had = merge(options.files, options.output)
     except OSError as error:
