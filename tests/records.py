@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from sasa.config.identity import SEMANTICS
 from sasa.records.result import Costs, Run
 from sasa.report.paper import BOXES, TABLES
 
@@ -52,8 +53,8 @@ def add_run(
     }  # fmt: skip
     finished = status == "finished"
     known = {
-        "key": f"{chance.getrandbits(64):016x}", "table": table, "row": row, "rows": [], "scale": scale, "seed": seed,
-        "variant": variant, "command": command, "config": config,
+        "key": f"{chance.getrandbits(64):016x}", "semantics": SEMANTICS, "table": table, "row": row, "rows": [],
+        "scale": scale, "seed": seed, "variant": variant, "command": command, "config": config,
         "defaults": {"extent.k": 7} if k != 7 else {"seed": 0} if seed else {}, "status": status, "data": DATA[scale],
         "epochs": epochs, "epochs_done": epochs if finished else int(epochs * done * 0.5), "steps_per_epoch": STEPS,
         "accuracy": {split: accuracy(table, top1) for split in ("validation", "test")} if finished else {},

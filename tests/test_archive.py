@@ -38,7 +38,7 @@ def test_a_real_run_travels_and_is_not_trained_again(trained: tuple[Path, Ended]
     assert report("archive", "--with-weights", "--output", output, cwd=tmp_path).code == 0
     there = tmp_path / "elsewhere"
     merged = report("merge", "results.zip", "plain.zip", "--output", there, cwd=tmp_path)
-    assert merged.out == f"1 runs added to {there}, 1 known there already\n", merged.text
+    assert merged.out == f"1 run added to {there}, 1 known there already\n", merged.text
     copied = there / folder.relative_to(output)
     assert (copied / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
     before, after = (json.loads((one / "result.json").read_text()) for one in (folder, copied))
@@ -58,8 +58,8 @@ def test_results_of_two_machines_in_one_table(tmp_path: Path) -> None:
             add_run(tmp_path / name, "table4", "k3", seed=seed, top1=50 + seed, device=name, commit=f"{name}+")
         add_run(tmp_path / name, "table4", "k5", seed=9, status="failed")
         archive_of(tmp_path / name, tmp_path / f"{name}.zip")
-    came, had = merge([tmp_path / "one.zip", tmp_path / "two.zip"], tmp_path / "both")
-    assert ([run.seed for run in came], [run.seed for run in had]) == ([0, 1, 2], [0])
+    came, had, other = merge([tmp_path / "one.zip", tmp_path / "two.zip"], tmp_path / "both")
+    assert ([run.seed for run in came], [run.seed for run in had], other) == ([0, 1, 2], [0], [])
     (line, *_) = compare(find_table("table4"), collect(tmp_path / "both").runs, "demo").lines
     assert [(run.seed, run.device, run.commit) for run in line.runs] == [
         (0, "one", "one+"),
@@ -76,6 +76,17 @@ def test_merging_leaves_another_run_of_the_same_name_as_it_is(tmp_path: Path) ->
     merge([archive_of(tmp_path / "theirs", tmp_path / "theirs.zip")], tmp_path / "mine")
     assert (own / "result.json").read_bytes() == before
     assert {run.key for run in collect(tmp_path / "mine").runs} == {"mine", "theirs"}
+
+
+def test_runs_of_another_version_are_left_out_and_told(tmp_path: Path) -> None:
+    add_run(tmp_path / "theirs", "table4", "k3", semantics=1)
+    add_run(tmp_path / "theirs", "table4", "k5")
+    path = archive_of(tmp_path / "theirs", tmp_path / "theirs.zip")
+    merged = report("merge", path, "--output", "mine", cwd=tmp_path)
+    added, left_out = merged.out.splitlines()
+    assert added == "1 run added to mine, 0 known there already"
+    assert left_out.startswith("1 run left out: of another version of sasa")
+    assert [run.row for run in collect(tmp_path / "mine").runs] == ["k5"]
 
 
 def test_the_same_records_make_the_same_bytes(tmp_path: Path) -> None:
@@ -144,15 +155,19 @@ def test_tables_read_an_archive_as_if_it_were_a_folder(tmp_path: Path) -> None:
         (["merge", "taken"], "taken is no archive of runs: taken: cannot be read: File is not a zip file"),
         (["merge", "empty.zip"], "empty.zip is no archive of runs: it holds none"),
         (["merge", "damaged.zip"], "damaged.zip is damaged at run/metrics.jsonl: copy it again"),
-        (["merge", "outside.zip"], "../outside, which is not below the output folder"),
+        (["merge", "outside.zip"], "../outside, which is no place for runs"),
+        (["merge", "hidden.zip"], ".locks/run, which is no place for runs"),
     ],
 )
 def test_errors(tmp_path: Path, words: list[str], message: str) -> None:
     add_table(tmp_path / "outputs", "table6", seeds=1)
     record = (add_run(tmp_path / "other", "table6", "position") / "result.json").read_text()
     (tmp_path / "taken").write_text("text")
-    with ZipFile(tmp_path / "empty.zip", "w"), ZipFile(tmp_path / "outside.zip", "w") as outside:
-        outside.writestr("../outside/result.json", record)
+    with ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    for name, folder in (("outside", "../outside"), ("hidden", ".locks/run")):
+        with ZipFile(tmp_path / f"{name}.zip", "w") as odd:
+            odd.writestr(f"{folder}/result.json", record)
     with ZipFile(tmp_path / "damaged.zip", "w") as damaged:
         damaged.writestr("run/result.json", record)
         damaged.writestr("run/metrics.jsonl", "whole")

@@ -451,6 +451,10 @@ def test_command_without_runs(tmp_path: Path) -> None:
     assert table.code == 0
     assert table.out.count("missing") == 8
     assert "make table3, or python run.py -m 'table3=glob(*)'" in table.out
+    put(tmp_path / "outputs", "run/scale=demo,seed=0", table=None, row=None, rows=ROWS)  # make demo alone
+    assert "70.0" in command("table5", cwd=tmp_path).out
+    shown = csv.DictReader(io.StringIO(command("--format", "csv", cwd=tmp_path).out))
+    assert {row["table"] for row in shown if row["status"] == "finished"} == {table for table, _ in ROWS}
     everything = command("all", "--format", "json", cwd=tmp_path)
     assert [table["table"] for table in json.loads(everything.out)] == list(TABLES)
 

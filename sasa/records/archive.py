@@ -11,7 +11,7 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from zlib import error as BrokenData
 
-from sasa.config.identity import MACHINE, is_machine
+from sasa.config.identity import MACHINE, SEMANTICS, is_machine
 from sasa.errors import InputError
 from sasa.records.collect import Collection, collect
 from sasa.records.files import Place
@@ -94,23 +94,29 @@ def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     return left
 
 
-def merge(paths: Iterable[Path], output: Path) -> tuple[list[Run], list[Run]]:
-    """Make the runs of archives folders below `output`; returns those that came, and those whose keys are finished there.
+def merge(paths: Iterable[Path], output: Path) -> tuple[list[Run], list[Run], list[Run]]:
+    """Make the runs of archives folders below `output`; returns those that came, that are finished there, and left out ones.
 
-    InputError for a file that is no archive of runs, before anything is written. Raises OSError where `output` cannot be.
+    Runs of another version of sasa, whose numbers do not compare, are left out. InputError for a file that is no archive of
+    runs, before anything is written. Raises OSError where `output` cannot be.
     """
     parts = [(path, opened(path)) for path in paths]
     known = {run.key for run in collect(output).runs if run.status == "finished"}
     came: list[Run] = []
     had: list[Run] = []
+    other: list[Run] = []
     for path, part in parts:
         with ZipFile(path) as archive:
             for run in once(part.runs):
-                (had if run.key in known else came).append(run)
-                if run.key not in known:
+                if run.semantics != SEMANTICS:
+                    other.append(run)
+                elif run.key in known:
+                    had.append(run)
+                else:
+                    came.append(run)
                     known.add(run.key)
                     unpack(archive, run, output)
-    return came, had
+    return came, had, other
 
 
 def opened(path: Path) -> Collection:
@@ -124,8 +130,13 @@ def opened(path: Path) -> Collection:
         raise InputError(f"{path} is no archive of runs: {next(iter(part.warnings), 'it holds none')}")
     for run in part.runs:
         parts = PurePosixPath(run.folder).parts
-        if ".." in parts or PurePosixPath(run.folder).is_absolute() or any(set(name) & set("\\:") for name in parts):
-            raise InputError(f"{path}: a run in it would lie in {run.folder}, which is not below the output folder")
+        if (
+            any(name.startswith(".") or set(name) & set("\\:") for name in parts)
+            or PurePosixPath(run.folder).is_absolute()
+        ):
+            raise InputError(
+                f"{path}: a run in it would lie in {run.folder}, which is no place for runs in an output folder"
+            )
     return part
 
 

@@ -98,11 +98,13 @@ def check_table(name: str) -> None:
 
 
 def tables_asked_for(names: list[str], runs: Iterable[Run]) -> list[Table]:
+    """Without names, the tables whose own rows were run; if there are none, those that have the runs as their rows."""
     if "all" in names:
         return list(TABLES.values())
     if names:
         return [find_table(name) for name in dict.fromkeys(names)]
-    return [table for table in TABLES.values() if settings(runs, table.name)]
+    known = [table for table in TABLES.values() if settings(runs, table.name)]
+    return [table for table in known if any(run.table == table.name for run in runs)] or known
 
 
 def check_settings(options: argparse.Namespace, runs: Iterable[Run]) -> None:

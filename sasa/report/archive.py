@@ -6,6 +6,7 @@ from pathlib import Path
 from sasa.errors import InputError, unknown
 from sasa.records.archive import once, write_archive
 from sasa.records.collect import collect
+from sasa.report.merge import number
 from sasa.report.paper import find_table
 
 
@@ -39,4 +40,4 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         raise InputError(f"cannot write {options.to}: {error.strerror or error} ({error.filename})") from error
     size = options.to.stat().st_size / 1000
-    print(f"{options.to}: {len(runs)} runs, {size:.0f} KB ({size / len(runs):.1f} KB a run)")
+    print(f"{options.to}: {number(runs)}, {size:.0f} KB ({size / len(runs):.1f} KB a run)")

@@ -68,7 +68,7 @@ def gather(runs: Iterable[Run], table: str, scale: str, variant: str) -> dict[st
     """
     seeds: dict[str, dict[int, Run]] = {}
     for run in runs:
-        row = run.row if run.table == table else dict(run.rows).get(table) if run.status == "finished" else None
+        row = row_of(run, table)
         if row is not None and (run.scale, run.variant) == (scale, variant):
             by_seed = seeds.setdefault(row, {})
             # `table4=k3` and `table4=k3 seed=0` are the same experiment in two folders: it counts once.
@@ -84,8 +84,15 @@ def settings(runs: Iterable[Run], table: str) -> list[tuple[str, str]]:
 
     Overrides with which nothing but runs that failed before they began was run, such as mistyped ones, are left out.
     """
-    own = [run for run in runs if run.table == table and run.row is not None]
-    return sorted({(run.scale, run.variant) for run in own if run.began or not run.variant})
+    known = [run for run in runs if row_of(run, table) is not None]
+    return sorted({(run.scale, run.variant) for run in known if run.began or not run.variant})
+
+
+def row_of(run: Run, table: str) -> str | None:
+    """The row of a table that a run counts as; a finished run of another table's row that is the same one does, too."""
+    if run.table == table:
+        return run.row
+    return dict(run.rows).get(table) if run.status == "finished" else None
 
 
 def standing(run: Run, table: str) -> tuple[bool, bool, bool, str]:

@@ -1,10 +1,12 @@
 """`python -m sasa.report merge FILE...`: runs of other machines or people, from archives, beside one's own in outputs/."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from sasa.errors import InputError
 from sasa.records.archive import merge
+from sasa.records.result import Run
 
 
 def main(arguments: list[str]) -> None:
@@ -15,7 +17,13 @@ def main(arguments: list[str]) -> None:
     )
     options = parser.parse_intermixed_args(arguments)
     try:
-        came, had = merge(options.files, options.output)
+        came, had, other = merge(options.files, options.output)
     except OSError as error:
         raise InputError(f"cannot write to {options.output}: {error.strerror} ({error.filename})") from error
-    print(f"{len(came)} runs added to {options.output}, {len(had)} known there already")
+    print(f"{number(came)} added to {options.output}, {len(had)} known there already")
+    if other:
+        print(f"{number(other)} left out: of another version of sasa, whose numbers do not compare with this one's")
+
+
+def number(runs: Sequence[Run]) -> str:
+    return f"{len(runs)} run{'' if len(runs) == 1 else 's'}"

@@ -73,7 +73,8 @@ def report(runs: Iterable[Run], project: str, entity: str, scale: str) -> Any:
     for table in TABLES.values():
         if (scale, "") in settings(runs, table.name):
             blocks += [wr.H1(table.title), wr.MarkdownBlock(without_title(markdown([compare(table, runs, scale)])))]
-            blocks.append(grid(wr, scale, table.name))
+            if any(run.table == table.name for run in runs):
+                blocks.append(grid(wr, scale, table.name))
     blocks += [wr.H1("All runs"), grid(wr, scale, None)]
     return wr.Report(
         project=project,
