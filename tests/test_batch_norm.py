@@ -33,11 +33,13 @@ def small() -> nn.Sequential:
 def step(network: nn.Module, batches: Sequence[torch.Tensor], forward: Callable[..., torch.Tensor]) -> None:
     """One step of training, without the update of the weights."""
     running = Running(network)
+    running.begin()
     moved = []
     for images in batches:
         forward(images).square().sum().backward()
-        moved.append(running.moved())
-    running.move([torch.stack(values).mean(0) for values in zip(*moved, strict=True)])
+        moved.append([value.clone() for value in running.values])
+        running.go_back()
+    running.end([torch.stack(values).mean(0) for values in zip(*moved, strict=True)])
 
 
 def statistics(model: nn.Module) -> dict[str, torch.Tensor]:

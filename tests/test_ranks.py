@@ -12,15 +12,16 @@ from conftest import ROOT, TINY, call, end, environment, only
 from hypothesis import given
 from hypothesis import strategies as st
 from test_resume import RECIPE, assert_alike
+from torch import nn
 
-from sasa.train.tree import TreeSum
+from sasa.train.exact import ExactSum
 
 SHARED = (
-    "train.batch=32",
+    "train.batch=48",
     "train.micro_batch=8",
     "train.epochs=3",
     "data.workers=1",
-)  # 4 micro-batches a step, 4 steps an epoch
+)  # 6 micro-batches a step, 2 steps an epoch
 DETECTION = (
     "table2=conv_full", "backbone=resnet26", "scale.width=0.125", "data.size=64", "data.train_images=40",
     "data.test_images=14", "train.epochs=2", "train.batch=8", "train.micro_batch=2", "train.log_steps=2",
@@ -28,34 +29,42 @@ DETECTION = (
 )  # fmt: skip
 
 
-def tree(terms: list[torch.Tensor]) -> torch.Tensor:
-    total = TreeSum(len(terms))
-    for term in terms:
-        total.add([term.clone()])
-    return total.total()[0]
-
-
-@given(slices=st.integers(0, 4), each=st.integers(1, 12), seed=st.integers(0, 2**32))
-def test_a_tree_of_slices_has_the_bits_of_the_whole_one(slices: int, each: int, seed: int) -> None:
-    """As many terms in 1, 2, 4, 8 or 16 equal slices; and they are what float64 makes of them, to rounding."""
-    ranks = 2**slices
+@given(count=st.integers(1, 40), ranks=st.integers(1, 8), seed=st.integers(0, 2**32))
+def test_a_sum_has_the_same_bits_however_it_is_shared_out_and_is_what_float64_makes_of_it(
+    count: int, ranks: int, seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
-    terms = list(torch.randn(ranks * each, 50, generator=generator) * 10 ** torch.randn(50, generator=generator))
-    parts = [tree(terms[start : start + each]) for start in range(0, len(terms), each)]
-    assert torch.equal(tree(parts), tree(terms))
-    exact = torch.stack(terms).double().sum(0)
-    size = torch.stack(terms).double().abs().sum(0)
-    assert ((tree(terms) - exact).abs() <= 2**-23 * 12 * size).all()
+    terms = torch.randn(count, 7, 5, generator=generator) * 10 ** torch.empty(count, 7, 5).uniform_(
+        -12, 3, generator=generator
+    )
+    alone, *others = sums = [ExactSum([torch.empty(5, 7).T]) for _ in range(1 + ranks)]
+    for number, term in enumerate(terms):
+        alone.add(0, term)
+        others[number % ranks].add(0, term)
+    together = sums[-1]
+    for other in others[:-1]:
+        together.units += other.units
+    assert torch.equal(together.units, alone.units)
+    (mean,) = alone.means(count)
+    torch.testing.assert_close(mean, terms.double().mean(0).float(), rtol=2**-22, atol=1e-12)
+    assert not alone.units.any()
 
 
-@given(count=st.integers(1, 200))
-def test_a_tree_holds_few_of_its_terms_at_once(count: int) -> None:
-    total, most = TreeSum(count), 0
-    for _ in range(count):
-        total.add([torch.ones(1)])
-        most = max(most, len(total.parts))
-    assert total.total()[0].item() == count
-    assert most <= count.bit_length()
+def test_gradients_are_added_where_they_are_made_and_kept_once_in_float64() -> None:
+    """So a step of any number of micro-batches holds one more copy of the weights than one of a single one does."""
+    network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    parameters = list(network.parameters())
+    images = torch.randn(5, 8, 4)
+    network(images).sum().backward()
+    expected = [value.grad for value in parameters]
+    network.zero_grad()
+    total = ExactSum(parameters)
+    total.take_gradients(parameters)
+    for some in images:
+        network(some).sum().backward()
+        assert all(value.grad is None for value in parameters)
+    assert total.units.nbytes == 2 * sum(value.nbytes for value in parameters)
+    torch.testing.assert_close(total.means(1), expected)
 
 
 def torchrun(ranks: int, *overrides: str, options: tuple[str, ...] = (), **extra: str) -> subprocess.Popen[str]:
@@ -78,7 +87,7 @@ def mentioning(word: str) -> list[int]:
 
 
 @pytest.mark.slow
-def test_stopped_and_killed_on_4_2_and_1_ranks_a_run_ends_with_the_bits_of_one_process(
+def test_stopped_and_killed_on_3_2_and_1_ranks_a_run_ends_with_the_bits_of_one_process(
     pictures: Path, tmp_path: Path
 ) -> None:
     """With mixing, averages, a broken image and accumulation (RECIPE of test_resume)."""
@@ -88,14 +97,14 @@ def test_stopped_and_killed_on_4_2_and_1_ranks_a_run_ends_with_the_bits_of_one_p
     assert ended.code == 0, ended.text
     assert json.loads(only(whole).read_text())["skipped_images"] == 1
 
-    stopped = end(torchrun(4, "SIGTERM", "train_step", "6", *recipe, f"output={output}", SIGNALLED_RANK="3"))
+    stopped = end(torchrun(3, "SIGTERM", "train_step", "3", *recipe, f"output={output}", SIGNALLED_RANK="2"))
     assert not mentioning(str(output))
     assert stopped.code == 1, stopped.text  # torchrun's own
     assert stopped.text.count("Stopped. The same command goes on from the last checkpoint") == 1
     assert "Traceback" not in stopped.out
     assert json.loads(only(output).read_text())["status"] == "interrupted"
 
-    words = ("SIGKILL", "train_step", "3", *recipe, "train.checkpoint_minutes=0", f"output={output}")
+    words = ("SIGKILL", "train_step", "2", *recipe, "train.checkpoint_minutes=0", f"output={output}")
     killed = end(torchrun(2, *words, options=("--max-restarts=1",), SIGNALLED_RANK="1"))
     assert not mentioning(str(output))
     assert killed.code == 0, killed.text

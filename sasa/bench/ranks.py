@@ -129,11 +129,10 @@ def timed_exchange() -> list[float]:
     """A list that the seconds of each exchange of gradients go to from now on."""
     exchange, seconds = ranks.sum_of_all, []
 
-    def timed(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    def timed(numbers: torch.Tensor) -> None:
         began = time.perf_counter()
-        total = exchange(tensors)
+        exchange(numbers)
         seconds.append(time.perf_counter() - began)
-        return total
 
     ranks.sum_of_all = timed
     return seconds

@@ -25,12 +25,12 @@ from sasa.train.batch_norm import Running
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection
 from sasa.train.display import Display
+from sasa.train.exact import ExactSum
 from sasa.train.hunger import Hunger
 from sasa.train.interrupt import Interrupt, goes_on
 from sasa.train.metrics import Meter
 from sasa.train.optim import averaged, optimizer, schedule
 from sasa.train.track import Tracker
-from sasa.train.tree import TreeSum
 
 
 @dataclass
@@ -80,6 +80,11 @@ class Trainer:
         self.schedule = schedule(self.optimizer, train, self.steps_per_epoch)
         self.average = averaged(self.model, train)
         self.trained = [value for value in self.model.parameters() if value.requires_grad]
+        self.running = Running(self.model)
+        self.sum: ExactSum | None = None  # of gradients and running statistics, where a step has several micro-batches
+        if self.accumulate > 1:
+            self.sum = ExactSum([*self.trained, *self.running.values])
+            self.sum.take_gradients(self.trained)
 
         self.progress = Progress()
         self.meter = Meter(task.measures, device)  # since the last line of metrics
@@ -162,12 +167,12 @@ class Trainer:
         """One update, from this rank's micro-batches of images and labels on the device, and from those of the others."""
         self.model.train()
         self.schedule.step_update(self.steps_done)
-        running, total, rows = Running(self.model), TreeSum(len(batches)), []
+        if self.sum:
+            self.running.begin()
+        rows = []
         for number, (images, labels) in enumerate(batches, ranks.rank() * len(batches)):
             seed_everything(self.config.seed, self.steps_done, 1, number)  # so that mixing depends on nothing else
-            part, row = self.micro_batch(running, images, labels, total.begun)
-            total.add(part)
-            rows.append(row)
+            rows.append(self.micro_batch(images, labels))
         sizes = [len(images) for images, _ in batches]
         images_read, micro_batches = self.meet(sum(sizes), len(sizes) - sizes.count(0))
         self.progress.images += images_read
@@ -175,38 +180,32 @@ class Trainer:
             self.meter.add(row[:-1])
             self.losses.append((self.steps_done, row[-1]))
         if micro_batches:
-            self.update(running, torch._foreach_div(ranks.sum_of_all(total.total()), micro_batches))
+            self.update(micro_batches)
 
-    def micro_batch(
-        self, running: Running, images: Tensor, labels: Tensor, begun: list[Tensor] | None
-    ) -> tuple[list[Tensor], Tensor]:
-        """What a micro-batch adds to a step: gradients and running statistics; and for the meter, with the loss at the end.
-
-        The former are added to what is begun, where something is, so that there is no second copy of the gradients.
-        """
+    def micro_batch(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Add the gradients and running statistics of a micro-batch to a step's; returns its sums for the meter, and its loss."""
         if not len(images):  # all of them are broken
-            nothing = [torch.zeros_like(value) for value in (*self.trained, *running.values)]
-            return nothing, torch.zeros(2 + len(self.task.measures), dtype=torch.float64, device=self.device)
+            return torch.zeros(2 + len(self.task.measures), dtype=torch.float64, device=self.device)
         images = images.contiguous(memory_format=self.layout)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.amp):
             loss, sums = self.task.loss(self.forward, images, labels)
-        for value, so_far in zip(self.trained, begun or (), strict=False):
-            value.grad = so_far
         loss.backward()
-        part = [torch.zeros_like(value) if value.grad is None else value.grad for value in self.trained]
-        self.optimizer.zero_grad(set_to_none=True)
-        moved = running.moved()
-        if begun is None:
-            begun = [*part, *moved]
-        elif moved:
-            torch._foreach_add_(begun[len(part) :], moved)
-        return begun, torch.cat([sums, loss.detach().double()[None]])
+        if self.sum:
+            self.sum.add(len(self.trained), *self.running.values)
+            self.running.go_back()
+        return torch.cat([sums, loss.detach().double()[None]])
 
-    def update(self, running: Running, means: Sequence[Tensor]) -> None:
-        """Move weights, running statistics and averages by the means over the micro-batches of a step."""
-        for value, mean in zip(self.trained, means, strict=False):
-            value.grad = mean
-        running.move(means[len(self.trained) :])
+    def update(self, micro_batches: int) -> None:
+        """Move weights, running statistics and averages by the means over so many micro-batches of a step."""
+        if self.sum:
+            ranks.sum_of_all(self.sum.units)
+            means = self.sum.means(micro_batches)
+            for value, mean in zip(self.trained, means, strict=False):
+                value.grad = mean
+            self.running.end(means[len(self.trained) :])
+        for value in self.trained:
+            if value.grad is None:
+                value.grad = torch.zeros_like(value)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:

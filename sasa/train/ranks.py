@@ -20,14 +20,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sasa.errors import InputError, RankLost, Stopped
-from sasa.train.tree import TreeSum
 
 Some = TypeVar("Some")
 PATIENCE = timedelta(days=14)  # of those who wait while the first looks for work; one that has died is noticed at once
 MEETING = timedelta(minutes=5)  # of those who begin
 GPU_PATIENCE = timedelta(minutes=10)  # of an exchange between GPUs, which all begin together
 COUNTS = 2  # numbers that a rank may bring to a meeting
-AT_ONCE = 2**22  # numbers of the gradients that are exchanged at once: 16 MB
+AT_ONCE = 2**21  # numbers in float64 that are exchanged at once: 16 MB
 
 
 class Told(Exception):
@@ -197,40 +196,9 @@ def rows_of_all(rows: Tensor) -> Tensor:
     return everyone
 
 
-def sum_of_all(tensors: list[Tensor]) -> list[Tensor]:
-    """The sum over ranks of as many tensors of the same shapes, after they have agreed; the list given is emptied.
-
-    Each rank adds up one slice of some of them as a tree, which goes on where the ranks' own TreeSums ended, and gives it to
-    the others: what a rank sends is what the all_reduce of a ring does. Two copies are held of those some.
-    """
-    if size() == 1:
-        return tensors
-    sums: list[Tensor] = []
-    while tensors:
-        some = [tensors.pop(0)]
-        while tensors and sum(tensor.numel() for tensor in some) + tensors[0].numel() <= AT_ONCE:
-            some.append(tensors.pop(0))
-        sums += sum_of_some(some)
-    return sums
-
-
-def sum_of_some(tensors: list[Tensor]) -> list[Tensor]:
-    """The same of tensors that are exchanged at once."""
-    shapes = [(tensor.size(), tensor.stride()) for tensor in tensors]
-    slice_size = -(-sum(tensor.numel() for tensor in tensors) // size())
-    whole = tensors[0].new_zeros(size() * slice_size)
-    views, begin = [], 0
-    for shape, stride in shapes:
-        views.append(whole.as_strided(shape, stride, begin))
-        begin += shape.numel()
-    torch._foreach_copy_(views, tensors)
-    tensors.clear()
-    carrier = group(whole.device.type)
-    with talking():
-        parts = torch.empty_like(whole)
-        dist.all_to_all_single(parts, whole, group=carrier)
-        total = TreeSum(size())
-        for part in parts.chunk(size()):
-            total.add([part])
-        dist.all_gather_into_tensor(whole, total.total()[0], group=carrier)
-    return views
+def sum_of_all(numbers: Tensor) -> None:
+    """Put the sum over ranks of as many numbers in their place, after they have agreed."""
+    if size() > 1:
+        with talking():
+            for part in numbers.split(AT_ONCE):
+                dist.all_reduce(part, group=group(part.device.type))
