@@ -18,27 +18,27 @@ from sasa.errors import InputError
 from sasa.records.files import now, read_json, write_atomically
 from sasa.records.weights import find_weights
 
-FILE = "evaluations.json"  # beside the run's checkpoint, by what was evaluated
+FILE = "evaluations.json"  # beside the run's weights, by what was evaluated
 
 
-def evaluate(config: Config, checkpoint: Path) -> dict[str, float | None]:
+def evaluate(config: Config, weights: Path) -> dict[str, float | None]:
     """The measures of a run's evaluated weights on the test images of a configuration."""
     import torch  # these take seconds, which a mistyped command need not wait for
 
     # and what imports it
     from sasa.data.build import Splits, eval_loader, open_test
     from sasa.models.build import network
-    from sasa.train.checkpoint import evaluated
     from sasa.train.classification import Classification
     from sasa.train.detection import Detection
     from sasa.train.device import taken_device
+    from sasa.train.pretrained import read_file
 
     detection = config.task.kind is TaskKind.detection
     samples = open_test(config.data, boxes=detection)
     parts = Splits(samples, samples, samples, samples.source.classes)
     with taken_device(config.device, Path(config.output)) as device:
         model = network(config).to(device).to(memory_format=torch.channels_last)
-        model.load_state_dict(evaluated(checkpoint, device))
+        model.load_state_dict(read_file(weights))
         task = Detection(config, parts) if detection else Classification(config, parts)
         loader = eval_loader(samples, config.data, batch=config.train.micro_batch, device=device)
         return dict(task.evaluate(model, loader, samples))
@@ -77,16 +77,16 @@ def main(words: list[str] | None = None) -> int:
     )
     try:
         compose.register()
-        checkpoint = find_weights(options.run, options.output)
-        config = configured(checkpoint.parent, options.overrides, options.device, options.output)
-        accuracy = evaluate(config, checkpoint)
-        record(checkpoint.parent, config.data, accuracy)
+        weights = find_weights(options.run, options.output)
+        config = configured(weights.parent, options.overrides, options.device, options.output)
+        accuracy = evaluate(config, weights)
+        record(weights.parent, config.data, accuracy)
     except (InputError, OSError, *compose.ERRORS) as error:
         complaints.print(f"[red]error[/]  {escape(str(error))}")
         return 2
     measures = "  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in accuracy.items())
     console.print(f"{config.data.name}, {config.data.test_split}, {config.data.size} pixels: {measures}")
-    console.print(f"{checkpoint.with_name(FILE)}", style="dim")
+    console.print(f"{weights.with_name(FILE)}", style="dim")
     return 0
 
 

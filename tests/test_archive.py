@@ -10,6 +10,7 @@ from records import add_run, add_table
 
 from sasa.records.archive import merge, write_archive
 from sasa.records.collect import collect, collect_with_shipped, shipped
+from sasa.records.weights import find_weights
 from sasa.report.pages.site import Site
 from sasa.report.paper import find_table
 from sasa.report.tables.compare import compare
@@ -41,6 +42,7 @@ def test_a_real_run_travels_and_is_not_trained_again(trained: tuple[Path, Ended]
     assert merged.out == f"1 run added to {there}, 1 known there already\n", merged.text
     copied = there / folder.relative_to(output)
     assert (copied / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
+    assert find_weights(str(copied.parent.relative_to(there)), str(there)) == copied / "weights.safetensors"
     before, after = (json.loads((one / "result.json").read_text()) for one in (folder, copied))
     kept = ("key", "accuracy", "costs", "device", "versions", "commit", "seconds", "started", "backend", "memory")
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}

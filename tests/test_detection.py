@@ -16,6 +16,7 @@ import torch
 from conftest import ROOT, stopped
 from PIL import Image
 from rich.console import Console
+from safetensors.torch import load_file
 
 from sasa import job
 from sasa.config import compose
@@ -30,7 +31,7 @@ from sasa.data.samples import Samples
 from sasa.errors import InputError
 from sasa.models.build import detector
 from sasa.records.folder import Record
-from sasa.records.weights import weights_of
+from sasa.records.weights import WEIGHTS, weights_of
 from sasa.report.paper import TABLES
 from sasa.train.average_precision import average_precision
 from sasa.train.detection import Detection
@@ -473,8 +474,7 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
 
     model = detector(config)
     load_weights(model, config)
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    weights = state["model_ema"] or state["model"]
+    weights = load_file(folder / WEIGHTS)
     assert all(torch.equal(value, weights[name]) for name, value in model.backbone.body.state_dict().items())
     other = row("conv_baseline", *TINY, f"output={tmp_path}", f'backbone.weights="{folder}"')
     with pytest.raises(InputError, match=r"is of another network \(layers\.groups: .*\)\. Give the weights of this"):
@@ -486,17 +486,15 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
         group, _, field = path.partition(".")
         content["config"][group] = {**content["config"][group], field: value} if field else value
         (folder.with_name(path) / "config.json").write_text(json.dumps(content))
-    assert weights_of(config) == folder / "checkpoint.pt"
+    assert weights_of(config) == folder / WEIGHTS
     assert weights_of(replace(config, seed=1)).parent.name == "seed"
     for path in ("scale.width", "seed", "backbone.weights"):
         shutil.rmtree(folder.with_name(path))
 
-    # Another row of the same configuration has no checkpoint of its own.
+    # Another row of the same configuration has no weights of its own.
     same = job.run(Record(source, Identity("table7", "own", (), "test")), Console(quiet=True))[1]
-    assert not (same / "checkpoint.pt").exists()
-    assert (
-        weights_of(replace(config, backbone=replace(config.backbone, weights="table7/own"))) == folder / "checkpoint.pt"
-    )
+    assert not (same / WEIGHTS).exists()
+    assert weights_of(replace(config, backbone=replace(config.backbone, weights="table7/own"))) == folder / WEIGHTS
     result = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
     for given in (str(folder), str(folder / "checkpoint.pt"), "table1/full_26"):

@@ -7,13 +7,13 @@ import pytest
 import timm
 import torch
 from conftest import TINY, Ended, call, module, only
+from safetensors.torch import load_file
 
 import sasa.models.zoo  # noqa: F401 - registers the names
 from sasa.config import compose
 from sasa.data.build import open_test
 from sasa.export import detector, main
 from sasa.models.build import network
-from sasa.train.checkpoint import evaluated
 
 compose.register()
 
@@ -70,7 +70,7 @@ def test_a_detector_takes_images_as_torchvisions_do(tmp_path: Path) -> None:
     theirs, run = detector(folder), only(output).parent
     config = compose.checked(json.loads((run / "config.json").read_text())["config"])
     ours = network(config).eval()
-    ours.load_state_dict(evaluated(run / "checkpoint.pt"))
+    ours.load_state_dict(load_file(run / "weights.safetensors"))
     theirs.score_thresh = ours.score_thresh = 0.0  # after so short a training no box is likely
     image, _ = open_test(config.data, boxes=True)[0]
     mean, std = (torch.tensor(values)[:, None, None] for values in (config.data.mean, config.data.std))

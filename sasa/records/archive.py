@@ -17,9 +17,9 @@ from sasa.records.collect import Collection, collect
 from sasa.records.files import Place
 from sasa.records.metrics import lines_by_split
 from sasa.records.result import Run
+from sasa.records.weights import WEIGHTS
 
 COPIED = ("costs.json", "by_class.csv")
-WEIGHTS = "weights.safetensors"
 
 
 def once(runs: Iterable[Run]) -> list[Run]:

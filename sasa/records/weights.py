@@ -13,6 +13,7 @@ from sasa.errors import InputError
 from sasa.records.files import read_json
 
 OWN = "table1"
+WEIGHTS = "weights.safetensors"  # of a finished run, those that are evaluated
 
 
 def weights_of(config: Config) -> Path:
@@ -26,7 +27,7 @@ def weights_of(config: Config) -> Path:
 
 
 def find_weights(given: str, output: str, config: Config | None = None) -> Path:
-    """A file of weights, or the checkpoint of a run's folder, here or below `output`.
+    """A file of weights, or the one of a run's folder, here or below `output`.
 
     A row's folder, such as table1/full_50, stands for the run in it, or the one that suits the `config` of the run which is
     to start from it; InputError names them where there are several.
@@ -35,7 +36,7 @@ def find_weights(given: str, output: str, config: Config | None = None) -> Path:
     places = [Path(path).expanduser().absolute() for path in (given, Path(output) / given)]
     for place in places:
         if place.is_file():
-            ours = place.name == "checkpoint.pt" and (place.parent / "result.json").is_file()
+            ours = place.name in (WEIGHTS, "checkpoint.pt") and (place.parent / "result.json").is_file()
             return finished(place.parent) if ours else place
         if (place / "result.json").is_file():
             return finished(place)
@@ -84,16 +85,16 @@ def own_row(config: Config) -> str:
 
 
 def finished(folder: Path) -> Path:
-    """The checkpoint of a run that has come to its end, or of the run that it is the same as."""
+    """The weights of a run that has come to its end, or of the run that it is the same as."""
     result = read_json(folder / "result.json") or {}
     if result.get("status") != "finished":
         raise InputError(f"the run in {folder} is not finished ({result.get('status')}): finish it, or give another")
     same = result.get("same_as")
     places = [parent / same for parent in folder.parents] if same else [folder]
-    path = next((place / "checkpoint.pt" for place in places if (place / "checkpoint.pt").is_file()), None)
+    path = next((place / WEIGHTS for place in places if (place / WEIGHTS).is_file()), None)
     if path is None:
         raise InputError(
-            f"the run in {folder} is finished, but {same or folder}/checkpoint.pt is gone: "
+            f"the run in {folder} is finished, but {same or folder}/{WEIGHTS} is not there: "
             "train it again with another output=, or give another"
         )
     return path
@@ -101,5 +102,5 @@ def finished(folder: Path) -> Path:
 
 def fingerprint(path: Path) -> str:
     """What a run's key holds of its weights: the key of the run that they are of, or a hash of the file."""
-    key = (read_json(path.with_name("config.json")) or {}).get("key") if path.name == "checkpoint.pt" else None
+    key = (read_json(path.with_name("config.json")) or {}).get("key") if path.name == WEIGHTS else None
     return str(key) if key else hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -40,10 +40,3 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not isinstance(state, dict) or "key" not in state:
         raise InputError(f"{path} is not a checkpoint of sasa. Remove it, or give another folder with output=<folder>")
     return state
-
-
-def evaluated(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
-    """The weights in a state that are evaluated: the averages, where the recipe keeps any."""
-    state = load(path, device)
-    weights: dict[str, torch.Tensor] = state["model_ema"] or state["model"]
-    return weights

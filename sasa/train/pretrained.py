@@ -12,8 +12,7 @@ from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.models.resnet import from_torchvision
 from sasa.records.files import read_json
-from sasa.records.weights import other_backbone, weights_of
-from sasa.train import checkpoint
+from sasa.records.weights import WEIGHTS, other_backbone, weights_of
 
 CLASSIFIER = ("fc.weight", "fc.bias")
 REMEDY = "Give the weights of this backbone, choose the row that they are of, or set backbone.weights=null"
@@ -25,15 +24,15 @@ def load_weights(model: nn.Module, config: Config) -> str:
     A classifier of other classes starts anew. InputError where the file is of another network.
     """
     path = weights_of(config)
-    if path.name == "checkpoint.pt":
-        weights = checkpoint.evaluated(path)
+    weights = read_file(path)
+    if path.name == WEIGHTS:
         made_by = (read_json(path.with_name("config.json")) or {}).get("config") or {}
         if changes := other_backbone(made_by, config):
             raise InputError(
                 f"backbone.weights={config.backbone.weights} is of another network ({', '.join(changes)}). {REMEDY}"
             )
     else:
-        weights = from_torchvision(read_file(path))
+        weights = from_torchvision(weights)
     detection = config.task.kind is TaskKind.detection
     body = model.get_submodule("backbone.body") if detection else model
     ours = body.state_dict()
@@ -58,12 +57,10 @@ def read_file(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises many kinds for a file that is none
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"backbone.weights={path} cannot be read as weights ({reason}): give torchvision's or timm's file"
+            f"{path} cannot be read as weights ({reason}): give a finished run's, torchvision's or timm's file"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise InputError(
-            f"backbone.weights={path} holds no tensors by name: give torchvision's file, or a finished run"
-        )
+        raise InputError(f"{path} holds no tensors by name: give a finished run, or torchvision's or timm's file")
     return weights
 
 
