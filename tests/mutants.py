@@ -119,17 +119,20 @@ def main() -> int:
         os.environ.update(OMP_NUM_THREADS="1", PYTHONPATH=folder)
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # files change within a second
         tried, survived = 0, 0
-        green: list[list[str]] = []
+        green: set[str] = set()
         for mutant in sample(options.code, options.count, options.seed):
             tests = tests_of(mutant.module_path)
-            if tests not in green:
-                if not passes(tests):
-                    print(f"as the code is, these fail: {' '.join(tests)}")
-                    return 1
-                green.append(tests)
+            new = [test for test in tests if test not in green]
+            if new and not passes(new):
+                print(f"as the code is, these fail: {' '.join(new)}")
+                return 1
+            green.update(new)
             operator = get_operator(mutant.operator_name)()
-            with use_mutation(mutant.module_path, operator, mutant.occurrence) as (before, after):
-                alive = passes(tests)
+            try:
+                with use_mutation(mutant.module_path, operator, mutant.occurrence) as (before, after):
+                    alive = passes(tests)
+            except AttributeError:  # cosmic-ray finds no name to replace in `except (tarfile.TarError, OSError)`
+                continue
             tried, survived = tried + 1, survived + alive
             said = f"{tried:4d}  {'SURVIVED' if alive else 'noticed '}  {mutant.module_path}:{mutant.start_pos[0]}"
             print(said, flush=True)

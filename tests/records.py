@@ -56,6 +56,7 @@ def add_run(
         "key": f"{chance.getrandbits(64):016x}", "semantics": SEMANTICS, "table": table, "row": row, "rows": [],
         "scale": scale, "seed": seed, "variant": variant, "command": command, "config": config,
         "defaults": {"extent.k": 7} if k != 7 else {"seed": 0} if seed else {}, "status": status, "data": DATA[scale],
+        "images": {"train": 3840, "validation": 1000, "test": 1000},
         "epochs": epochs, "epochs_done": epochs if finished else int(epochs * done * 0.5), "steps_per_epoch": STEPS,
         "accuracy": {split: accuracy(table, top1) for split in ("validation", "test")} if finished else {},
         "costs": Costs(flops * 1.7e7, params * 6.3e4),

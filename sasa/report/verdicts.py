@@ -99,12 +99,12 @@ def verdict(statement: Statement, table: Table, groups: dict[str, Group]) -> Ver
     """One statement, given the runs of its table by row."""
     findings = tuple(finding(claim, table, groups, len(statement.claims)) for claim in statement.claims)
     refuted = [finding for finding in findings if finding.verdict == "refuted"]
-    unsettled = [finding for finding in findings if finding.verdict == "open" and finding.why]
+    unsettled = [finding for finding in findings if finding.why]
     if refuted:
         return Verdict(statement, NOT_REPRODUCED, refuted[0].why or f"refuted: {refuted[0].claim.text}", findings)
     if unsettled:
         return Verdict(statement, OPEN, unsettled[0].why, findings)
-    if any(finding.verdict == "open" for finding in findings):
+    if "open" in {finding.verdict for finding in findings}:
         return Verdict(statement, WORKS, "every row learnt; generated images say nothing of the paper", findings)
     return Verdict(statement, REPRODUCED, "", findings)
 
@@ -122,6 +122,8 @@ def finding(claim: Claim, table: Table, groups: dict[str, Group], claims: int) -
     costs, dearer = saved(claim, groups)
     found = replace(found, difference=measured.value, low=low, high=high, seeds=measured.seeds, costs=costs)
     members = {row: groups[row] for row in claim.rows}
+    if not all(known(group.finished[0], table.split) for group in members.values()):
+        return replace(found, why="its number of images or classes is not recorded")
     at_chance = [row for row, group in members.items() if not learnt(group, values[row], table.split)]
     if at_chance:
         return replace(found, why=f"at chance, where nothing can be compared: {', '.join(at_chance)}")
@@ -162,17 +164,22 @@ def published(claim: Claim, table: Table) -> float | None:
     return sum(parts) if len(parts) == len(claim.weights) else None
 
 
+def known(run: Run, split: str) -> bool:
+    """Whether it is recorded on how many images of how many classes a run was measured."""
+    return bool(run.images.get(split)) and "classes" in (run.config.get("data") or {})
+
+
 def learnt(group: Group, values: Sequence[float], split: str) -> bool:
     """Whether a row lies SURE standard errors above chance."""
     run = group.finished[0]
-    chance = 0.0 if "ap" in run.measured(split) else 1 / run.config.get("data", {}).get("classes", 1000)
-    error = math.sqrt(chance * (1 - chance) / run.images.get(split, 1000) / len(values))
+    chance = 0.0 if "ap" in run.measured(split) else 1 / run.config["data"]["classes"]
+    error = math.sqrt(chance * (1 - chance) / run.images[split] / len(values))
     return statistics.fmean(values) / 100 > chance + SURE * error
 
 
 def improvable(group: Group, values: Sequence[float], split: str) -> bool:
     """Whether a row has more than SURE images wrong a seed."""
-    return (1 - statistics.fmean(values) / 100) * group.finished[0].images.get(split, 1000) > SURE
+    return (1 - statistics.fmean(values) / 100) * group.finished[0].images[split] > SURE
 
 
 def saved(claim: Claim, groups: dict[str, Group]) -> tuple[str, bool]:
