@@ -135,7 +135,7 @@ def test_a_claim_of_one_seed_or_of_none_is_told_in_words(tmp_path: Path) -> None
         "q·r alone loses little to q·k + q·r: no difference yet; paper -0.5; "
         "no finished run of position, content_position"
     )
-    assert claim.needed == 2
+    assert (claim.seeds, claim.needed) == (0, 2)
     drawn = next(one for one in said_of(tmp_path, "widths").findings if one.published is None)
     assert "; paper draws it; " in claim_text(drawn)
 
