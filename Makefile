@@ -11,7 +11,7 @@ DETECTION := table2
 LEFT_OUT := $(if $(filter demo,$(SCALE)),,$(if $(filter coco,$(SCALE)),$(filter-out $(DETECTION),$(TABLES)),$(DETECTION)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint mutants costs tables results bench dashboard browse $(TABLES)
+.PHONY: help setup demo test lint mutants costs tables results bench gpu dashboard browse $(TABLES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ bench: setup  ## Time the operation, networks and detectors against their conten
 	$(BIN)/python -m sasa.bench stems $(ARGS)
 	$(BIN)/python -m sasa.bench models $(ARGS)
 	$(BIN)/python -m sasa.bench detectors $(ARGS)
+
+gpu: setup  ## All that a GPU can tell of the kernels and networks, in eight minutes, to outputs/gpu.json (ARGS="--cifar DIR")
+	$(BIN)/python -m sasa.bench gpu --to outputs/gpu.json $(ARGS)
 
 tables: setup  ## Every table that the scale has images for, one after the other, whatever becomes of a row
 	@failed=; for table in $(filter-out $(LEFT_OUT),$(TABLES)); do $(MAKE) --no-print-directory $$table || failed="$$failed $$table"; done; \

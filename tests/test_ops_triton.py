@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from sasa.bench.gpu import exactness
+from sasa.bench.gpu.report import wrong
+from sasa.bench.gpu.runner import Row
+from sasa.bench.gpu.setting import Setting
+
 ROOT = Path(__file__).parent.parent
 TESTS = Path(__file__).parent
 
@@ -94,27 +99,10 @@ def test_the_kernels_compile_without_spills_at_the_papers_shapes() -> None:
     assert not spilled
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_the_kernels_are_the_equation_on_the_chip() -> None:
-    from sasa.ops import local_attention, reference
-    from sasa.ops.arguments import Arguments
-
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        for border in ("mask", "zero"):
-            for side, heads, dim, extent in ((9, 8, 8, 7), (14, 8, 32, 7), (7, 8, 64, 11), (13, 3, 6, 5)):
-                made = [torch.randn(2, side, side, heads * dim, device="cuda", dtype=dtype) for _ in range(3)]
-                made += [torch.randn(heads, extent, dim // 2, device="cuda", dtype=dtype) for _ in range(2)]
-                found = [x.clone().requires_grad_() for x in made]
-                exact = [x.double().requires_grad_() for x in made]
-                options = {"heads": heads, "extent": extent, "row": found[3], "column": found[4]}
-                output = local_attention(*found[:3], **options, border=border, backend="triton")  # type: ignore[arg-type]
-                expected = reference.forward(Arguments(*exact, heads, extent, 1.0, border))[0]
-                gradient = torch.randn_like(output)
-                pairs = zip(
-                    [output, *torch.autograd.grad(output, found, gradient)],
-                    [expected, *torch.autograd.grad(expected, exact, gradient.double())],
-                    strict=True,
-                )
-                unit = torch.finfo(dtype).eps * (40 if dtype == torch.float32 else 4)
-                for x, y in pairs:
-                    assert (x.double() - y).abs().max() <= unit * y.abs().max().clamp(min=dim)
+    rows: list[Row] = []
+    exactness.work(Setting("cuda"), 0, 1, rows.append)
+    assert len(rows) == len(exactness.cases(small=False))
+    assert [wrong(row) for row in rows if wrong(row)] == []

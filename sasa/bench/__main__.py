@@ -1,13 +1,16 @@
-"""`python -m sasa.bench ops`, `stems`, `models`, `detectors`, `images` and `ranks`: tables, and with --json a file."""
+"""`python -m sasa.bench ops`, `stems`, `models`, `detectors`, `images`, `ranks` and `gpu`: tables, and with --json a file."""
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+
+from sasa.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BASELINES = {
@@ -35,8 +38,12 @@ HEADINGS = {
 def main() -> None:
     """Run the chosen benchmark and prints its tables."""
     parser = argparse.ArgumentParser(prog="python -m sasa.bench", description=__doc__)
-    parser.add_argument("what", choices=["ops", "stems", "models", "detectors", "images", "ranks"])
+    parser.add_argument("what", choices=["ops", "stems", "models", "detectors", "images", "ranks", "gpu"])
     parser.add_argument("--images", type=Path, help="a folder of photographs, as JPEG: for images")
+    parser.add_argument("--to", type=Path, metavar="FILE", help="of gpu: the JSON; its tables go beside it, as .txt")
+    parser.add_argument(
+        "--cifar", type=Path, metavar="DIR", help="for gpu: train/<class>/ and test/<class>/ to train on"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer shapes, contenders and rounds")
     parser.add_argument("--json", type=Path, help="write the rows and the conditions to this file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -51,8 +58,16 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     dtype = DTYPES[options.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
-    small, large = {"detectors": (1, 8), "ranks": (64, 64)}.get(options.what, (8, 128))
+    small, large = {"gpu": (2, 128), "detectors": (1, 8), "ranks": (64, 64)}.get(options.what, (8, 128))
     batch = options.batch or (large if device.type == "cuda" else small)
+    if options.what == "gpu":
+        from sasa.bench.gpu import command  # its contenders take seconds
+
+        try:
+            failed = command.run(device.type, batch, options.to, options.cifar)
+        except InputError as error:
+            parser.error(str(error))
+        sys.exit(1 if failed else 0)
     if options.what == "ops":
         from sasa.bench import ops  # its contenders take seconds
 

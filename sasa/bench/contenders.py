@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sasa.ops import local_attention
 
+FLEX_DIM = 16  # the narrowest head that FlexAttention takes on a GPU
 Contender = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(query, key, value: (B, H, W, C); row, column: (heads, extent, head_dim / 2)) -> (B, H, W, C)"""
 
@@ -76,7 +77,11 @@ def ours(backend: str) -> Contender:
 
 
 def flex() -> Contender:
-    """FlexAttention with a 2-D window as mask and the relative term read by score_mod; forward only on the CPU."""
+    """FlexAttention with a 2-D window as mask and the relative term read by score_mod; forward only on the CPU.
+
+    Narrow heads are filled up with zeros to the 16 channels that it wants, and the relative term is in float32: its
+    gradient is added by atomics, which not all GPUs have for bfloat16.
+    """
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention  # a second
 
     compiled = torch.compile(flex_attention, dynamic=False)
@@ -96,8 +101,10 @@ def flex() -> Contender:
             pixels = height * width
             masks[shape] = create_block_mask(window, None, None, pixels, pixels, device=query.device.type)
         q, k, v = (x.unflatten(-1, (heads, -1)).flatten(1, 2).transpose(1, 2) for x in (query, key, value))
-        by_row = q[..., : row.shape[2]] @ row.transpose(1, 2)  # b heads pixels extent
-        by_column = q[..., row.shape[2] :] @ column.transpose(1, 2)
+        by_row = (q[..., : row.shape[2]] @ row.transpose(1, 2)).float()  # b heads pixels extent
+        by_column = (q[..., row.shape[2] :] @ column.transpose(1, 2)).float()
+        dim = q.shape[-1]
+        q, k, v = (F.pad(x, (0, max(0, FLEX_DIM - dim))) for x in (q, k, v))
 
         def relative(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
             a = (j // width - i // width + pad).clamp(0, extent - 1)
@@ -105,7 +112,7 @@ def flex() -> Contender:
             return score + by_row[b, h, i, a] + by_column[b, h, i, c]
 
         output = compiled(q, k, v, score_mod=relative, block_mask=masks[shape], scale=1.0)
-        return output.transpose(1, 2).flatten(2).unflatten(1, (height, width))
+        return output[..., :dim].transpose(1, 2).flatten(2).unflatten(1, (height, width))
 
     return attention
 

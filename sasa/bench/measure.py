@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 Step = Callable[[], object]
 
@@ -83,6 +85,20 @@ def peak_bytes(steps: Iterable[Step], device: torch.device) -> int | None:
     for step in steps:
         step()
     return max(0, resident("VmHWM") - before)
+
+
+def kernels(step: Step, device: torch.device) -> list[tuple[str, float]]:
+    """Names and milliseconds a call of what a step runs on the device, the longest first; on a CPU of operations."""
+    gpu = device.type == "cuda"
+    calls = 3 if gpu else 1
+    with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as profiler:
+        for _ in range(calls):
+            step()
+        synchronize(device)
+    where = DeviceType.CUDA if gpu else DeviceType.CPU
+    found = [x for x in profiler.key_averages() if x.device_type == where and not x.is_user_annotation]
+    times = [(x.key, (x.self_device_time_total if gpu else x.self_cpu_time_total) / 1e3 / calls) for x in found]
+    return sorted(times, key=lambda x: -x[1])
 
 
 def resident(name: str) -> int:

@@ -12,12 +12,13 @@ from sasa.models.resnet import ResNet
 from sasa.nn.attention import AttentionOptions
 
 SIDE = 224
+BASELINE = "ResNet-50 (torchvision)"
 DEMO_SIDE, DEMO_BATCH = 64, 64
 
 
 def networks(quick: bool) -> dict[str, nn.Module]:
     """By name: ResNet-50, SASA-50 with the convolution stem and in full, and Table 4's other extents."""
-    compared = {"ResNet-50 (torchvision)": torchvision.models.resnet50(), "SASA-50, conv stem": ResNet()}
+    compared = {BASELINE: torchvision.models.resnet50(), "SASA-50, conv stem": ResNet()}
     if not quick:
         compared["ResNet-50 (ours)"] = ResNet(groups=("convolution",) * 4)
         compared["SASA-50, full"] = ResNet(stem="attention_spatial_values")

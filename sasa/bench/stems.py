@@ -12,7 +12,7 @@ from sasa.nn.stem import AttentionStem, build_stem
 from sasa.ops.stem import reference
 from sasa.ops.stem.arguments import BLOCK, Arguments
 
-CHANNELS, MIXTURES = 64, 4
+CHANNELS, MIXTURES, HEADS = 64, 4, AttentionOptions().stem_heads
 KINDS = {
     "attention": "attention",
     "convolutional values": "attention_conv_values",
@@ -50,14 +50,14 @@ def stems(quick: bool) -> dict[str, nn.Module]:
 
 def run(device: torch.device, dtype: torch.dtype, batch: int, quick: bool) -> list[dict[str, Any]]:
     """Rows of the table: seconds of a forward and backward pass, images a second and peak memory."""
-    steps = {name: both(stem, device, dtype, batch) for name, stem in stems(quick).items()}
+    steps = {name: both(stem, device, dtype, batch, SIDE) for name, stem in stems(quick).items()}
     return measured("stems", steps, batch, 3 if quick else 7, device)
 
 
-def both(stem: nn.Module, device: torch.device, dtype: torch.dtype, batch: int) -> Step:
+def both(stem: nn.Module, device: torch.device, dtype: torch.dtype, batch: int, side: int) -> Step:
     """Forward and backward pass in training; channels last, under autocast for a lower precision."""
     stem = stem.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    images = torch.randn(batch, 3, SIDE, SIDE, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

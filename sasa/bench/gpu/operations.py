@@ -1,0 +1,74 @@
+"""Local attention at the paper's four maps, and the stems, beside what else computes them, with the share of their bounds."""
+
+from collections.abc import Sequence
+
+import torch
+
+from sasa.bench import ops, stems
+from sasa.bench.contenders import flex, ours, unfold
+from sasa.bench.gpu.runner import Row, Tell
+from sasa.bench.gpu.setting import Setting
+from sasa.bench.measure import Step, alternate, kernels
+from sasa.bench.models import measured
+
+EXTENT = 7
+OURS = "ours"
+
+
+def maps(setting: Setting) -> Sequence[tuple[int, int]]:
+    """Side and channels of the maps."""
+    return ((8, 64),) if setting.small else ops.SHAPES
+
+
+def work(setting: Setting, shapes: Sequence[tuple[int, int]], rounds: int, tell: Tell) -> None:
+    """The rates that bound it, then each contender at each map; without rounds everything is compiled, and no more."""
+    from sasa.bench.gpu import rates  # imports Triton
+
+    with setting.taken() as device:
+        bounding = rates.measured(device) if rounds else None
+        if bounding:
+            tell({"table": "rates", **bounding._asdict()})
+        for side, channels in shapes:
+            torch.compiler.reset()  # or one compiled function has more shapes than it may
+            compared = {
+                OURS: ours("auto"),
+                "unfold, compiled": torch.compile(unfold, dynamic=False),
+                "FlexAttention": flex(),
+            }
+            size = device, setting.dtype, setting.batch, side, channels
+            steps = {name: ops.attention_steps(x, *size, EXTENT) for name, x in compared.items()}
+            steps["3x3 convolution"] = ops.convolution_steps(*size)
+            for name, result in alternate(steps, rounds, device).items():
+                row = ops.row("maps", f"{side}x{side}x{channels}", EXTENT, name, result)
+                if bounding and not result.failure:
+                    row |= device_times(steps[name], device)
+                    if name == OURS:
+                        numbers = setting.batch * side**2 * channels * setting.dtype.itemsize
+                        logits = setting.batch * side**2 * ops.HEADS * EXTENT**2
+                        row |= bounding.shares("forward", row, 4 * numbers, logits)
+                        row |= bounding.shares("both", row, 11 * numbers, 2 * logits)
+                tell(row)
+
+
+def work_stems(setting: Setting, rounds: int, tell: Tell) -> None:
+    """Each stem, forward and backward with its batch norm."""
+    from sasa.bench.gpu import rates  # imports Triton
+
+    side = 16 if setting.small else stems.SIDE
+    with setting.taken() as device:
+        bounding = rates.measured(device)
+        each = stems.stems(quick=True)
+        steps = {name: stems.both(x, device, setting.dtype, setting.batch, side) for name, x in each.items()}
+        for row in measured("stems", steps, setting.batch, rounds, device):
+            if not row["failure"]:
+                row |= device_times({"both": steps[row["network"]]}, device)
+                pixels = setting.batch * side**2
+                if row["network"] in stems.KINDS:  # pixels are read twice; maxima and their places written, and read
+                    numbers = pixels * (2 * 4 * 3 + 2 * (4 + 1) * stems.CHANNELS // 16)
+                    row |= bounding.shares("both", row, numbers, 2 * pixels * stems.HEADS * 16)
+            tell(row)
+
+
+def device_times(steps: dict[str, Step], device: torch.device) -> Row:
+    """Milliseconds of each phase's kernels on the device, without the gaps between them."""
+    return {f"{name}_device_ms": sum(ms for _, ms in kernels(step, device)) for name, step in steps.items()}
