@@ -1,9 +1,13 @@
-"""Takes the README's pictures from real runs: `python docs/screenshots.py [outputs]`. Needs Chromium and playwright."""
+"""Takes the README's pictures from real runs: `python docs/screenshots.py [outputs, or an archive]`.
+
+Archives have no maps of attention: of those attention.png stays as it is. Needs Chromium and playwright.
+"""
 
 import io
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
@@ -24,10 +28,9 @@ FLAGS = [
 
 
 def main(output: Path) -> None:
-    pages = output / "dashboard"
-    build(output, pages)
     run = best_with_attention(output)
-    with sync_playwright() as program:
+    with TemporaryDirectory() as folder, sync_playwright() as program:
+        pages = build(output, Path(folder) / "dashboard").parent
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = program.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": WIDTH, "height": 1000}, color_scheme="light")
@@ -52,7 +55,8 @@ def main(output: Path) -> None:
 
 def best_with_attention(output: Path) -> Run | None:
     """The best finished run whose attention was recorded."""
-    runs = [run for run in Site(output).runs if (output / run.folder / "attention.json").exists()]
+    site = Site(output)
+    runs = [run for run in site.runs if (site.places[run.folder] / "attention.json").is_file()]
     return max(runs, key=lambda run: run.accuracy.get("test", {}).get("top1", 0), default=None)
 
 

@@ -298,7 +298,8 @@ def main() -> int:
 
             rows = selection([word for word in options.words if not word.startswith("gpus=")], tell)
             output = Path(rows[0].config.output).expanduser() if rows else Path("outputs")
-            runs = collect(output).runs
+            known = collect(output)
+            runs = (*known.runs, *known.hidden)
             planned, finished = unfinished(rows, runs, tell)
             settle(planned, runs, options, tell)
     except (InputError, *compose.ERRORS) as error:

@@ -68,6 +68,7 @@ def test_results_of_two_machines_in_one_table(tmp_path: Path) -> None:
         (1, "one", "one+"),
         (2, "two", "two+"),
     ]
+    (tmp_path / "both" / came[2].folder / "hidden").touch()
     assert merge([tmp_path / "two.zip"], tmp_path / "both")[0] == []
 
 

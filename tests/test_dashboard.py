@@ -21,8 +21,9 @@ from sasa.report.pages.build import build
 from sasa.report.pages.figures import FLOPS, PARAMS, all_runs, figures
 from sasa.report.pages.files import details, read_curves, run_id
 from sasa.report.pages.site import Site, embedded
-from sasa.report.pages.views import scales
+from sasa.report.pages.views import results_name, scales
 from sasa.report.paper import TABLES
+from sasa.report.status import main as tell_status
 from sasa.report.tables.compare import compare
 
 NASTY = "</script><script>alert(1)</script>"
@@ -132,6 +133,25 @@ def test_every_number_stands_in_the_row_of_its_name(tmp_path: Path) -> None:
             assert re.findall(r"runs/(\w+).html", first + last * (height - 1)) == [run_id(runs[row.name])]
 
 
+def test_notes_are_shown_and_a_hidden_run_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (add_run(tmp_path, "table4", "k3", top1=44.4) / "notes.txt").write_text(f"a slow disk\n{NASTY}\n")
+    folder = add_run(tmp_path, "table4", "k5", top1=55.5, status="interrupted")
+    (folder / "hidden").touch()
+    site = Site(tmp_path)
+    pages = [site.render(name) for name in ("index.html", "compare.html", *site.names())]
+    assert (
+        sum("a slow disk" in page for page in pages) == 4
+    )  # the list of all runs, twice here, its own page and script
+    assert not any(NASTY in page or "table4=<wbr>k5" in page for page in pages)
+    assert "in the run's folder: table4/k5/scale=demo,seed=0" in pages[1]
+    tell_status(["--output", str(tmp_path)])
+    assert capsys.readouterr().out.endswith("1 finished\n1 run is hidden, by a file named hidden in the run's folder\n")
+    (folder / "hidden").unlink()
+    page = Site(tmp_path).render("index.html")
+    assert "table4=<wbr>k5" in page
+    assert "Not finished" in page
+
+
 def test_a_run_that_never_began_is_not_among_the_latest(tmp_path: Path) -> None:
     add_run(tmp_path, "table4", "k5", status="failed", reason="the loss is nan at step 9")
     add_run(tmp_path, "table4", "k3", variant="data.root=typo", status="failed", epochs=None, reason="no folder typo")
@@ -160,6 +180,8 @@ def test_runs_of_each_scale_count_once(tmp_path: Path) -> None:
     add_run(tmp_path, "table4", "k3", scale="cifar10")
     add_run(tmp_path, None, None, variant="layers=conv")
     site = Site(tmp_path)
+    (_, page, _, _) = scales({("demo", ""): 0, ("demo", "train.epochs=1"): 2}, [], "demo")[0]
+    assert page == results_name("demo", "train.epochs=1")  # where the scale's runs are
     assert [(name, runs) for name, _, runs, _ in scales(site.settings, site.runs, "demo")] == [
         ("demo", 2),
         ("cifar10_small", 0),

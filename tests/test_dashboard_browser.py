@@ -14,13 +14,18 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from records import add_many, add_run, add_table
 
 from sasa.records.collect import collect
 from sasa.report.pages.build import build
 from sasa.report.pages.files import run_id
+from sasa.report.paper import TABLES
+from sasa.report.tables.compare import compare
+from sasa.report.tables.text import comma_separated, latex, markdown
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: make setup")
 expect = playwright.expect
@@ -301,6 +306,11 @@ def test_a_chart_has_a_name_and_answers_the_keyboard(page: Any, output: Path) ->
     page.goto(address(output, "index.html"))
     plot = page.locator('[data-chart="table4-3"] .plot')
     expect(plot).to_have_attribute("aria-label", re.compile("^Table 4: spatial extent k: ours, demo: left and right"))
+    curves = page.locator('[data-chart="table4-learning"] .plot')
+    curves.focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(TIP)).to_have_text("3")
+    expect(curves.locator(".mark-line path[opacity='1']")).to_have_count(1)
     plot.focus()
     page.keyboard.press("ArrowRight")
     expect(page.locator(TIP)).to_contain_text("ours: 3, 3 seeds")
@@ -308,6 +318,31 @@ def test_a_chart_has_a_name_and_answers_the_keyboard(page: Any, output: Path) ->
     expect(page.locator(TIP)).to_contain_text("ours: 11, 3 seeds")
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_contain_text("table4=k11")
+
+
+@pytest.mark.slow
+def test_tables_and_figures_are_saved_as_files(page: Any, output: Path, tmp_path: Path) -> None:
+    def saved(part: Any) -> Path:
+        with page.expect_download() as download:
+            part.click()
+        download.value.save_as(tmp_path / download.value.suggested_filename)
+        return tmp_path / download.value.suggested_filename
+
+    page.emulate_media(color_scheme="dark")
+    page.goto(address(output, "index.html"))
+    here = compare(TABLES["table4"], collect(output).runs, "demo")
+    for name, text in (("CSV", comma_separated([here])), ("LaTeX", latex([here])), ("Markdown", markdown([here]))):
+        path = saved(page.locator("#table4 .links a", has_text=name))
+        assert path.read_bytes().decode() == text, path
+    chart = page.locator('[data-chart="table4-learning"]')
+    drawing = saved(chart.locator("button", has_text="SVG"))
+    root = ElementTree.fromstring(drawing.read_text())
+    assert "var(" not in drawing.read_text()
+    assert {"3", "5", "7", "9", "11", "epochs"} <= set(root.itertext())
+    picture = Image.open(saved(chart.locator("button", has_text="PNG")))
+    assert picture.size == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
+    colours = {pixel for _, pixel in picture.convert("RGB").getcolors(1 << 24)}
+    assert {(0x18, 0x1B, 0x21), (0x56, 0xA9, 0xE9)} <= colours  # the card, and the first line, in the dark
 
 
 def test_a_phone_keeps_the_header_over_its_column(page: Any, output: Path) -> None:
@@ -370,6 +405,9 @@ def test_a_run_s_page(page: Any, output: Path) -> None:
     assert page.locator(".picker").nth(3).get_attribute("aria-pressed") == "true"
     page.locator(".attention .tiles rect").first.hover()
     assert "head 1" in page.locator("#tip").inner_text()
+    page.locator(".attention .tiles svg").first.focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#tip").inner_text().endswith("0 down, -1 right")
     assert page.evaluate("document.querySelector('img.sheet').naturalWidth") == 16
     page.locator("#layers-2 summary").click()
     assert "7x7 attention" in page.locator("#layers-2").inner_text()

@@ -95,7 +95,8 @@ def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: 
     assert "50%, 0:01:" in running
     assert f"process {os.getpid()} on " in running
     assert waiting.startswith(f"waiting     2 rows  in the sweep of process {os.getpid()}")
-    assert failed == "failed      table5=absolute  the loss is nan at step 3"
+    again = "python run.py table5=absolute scale=demo seed=0"
+    assert failed == f"failed      table5=absolute  the loss is nan at step 3; to go on: {again}"
     assert end.startswith("all of it ends in about ")
 
     site = Site(tmp_path)
@@ -105,7 +106,7 @@ def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: 
     assert [re.split("[ =]", row.strip())[1] for row in rows[1:]] == ["table5", "2", "table5"]
     assert re.search(r"running, 50 %, about (1 min|\d+ s) left", rows[1])
     assert f"process {os.getpid()} on " in rows[1]
-    assert rows[3].endswith("the loss is nan at step 3")
+    assert rows[3].endswith(f"the loss is nan at step 3{again}")
     assert re.search(r"all of it ends in about \d", section[0])
     (running,) = [run for run in site.runs if run.status == "running"]
     assert re.search(r"of 4 epochs, .*, about (1 min|\d+ s) left", site.run(running))

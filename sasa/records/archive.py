@@ -101,7 +101,8 @@ def merge(paths: Iterable[Path], output: Path) -> tuple[list[Run], list[Run], li
     runs, before anything is written. Raises OSError where `output` cannot be.
     """
     parts = [(path, opened(path)) for path in paths]
-    known = {run.key for run in collect(output).runs if run.status == "finished"}
+    there = collect(output)
+    known = {run.key for run in (*there.runs, *there.hidden) if run.status == "finished"}
     came: list[Run] = []
     had: list[Run] = []
     other: list[Run] = []

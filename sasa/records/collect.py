@@ -16,6 +16,7 @@ from sasa.records.result import HEARD, Run, parse
 
 SILENCE = 1800  # seconds: reading many images, compiling and evaluating may take minutes each
 RECORD = ("config.json", "result.json")
+HIDDEN = "hidden"  # a file of this name takes the run in its folder out of tables and pages, until it is removed
 SHIPPED = "shipped"  # the variant of runs that came with the project, so that they never mix with one's own
 
 
@@ -26,6 +27,7 @@ class Collection:
     runs: tuple[Run, ...]
     warnings: tuple[str, ...]
     places: Mapping[str, Place] = field(default_factory=dict)  # of a run's files, by its folder's name
+    hidden: tuple[Run, ...] = ()  # which their owner wants in no table and on no page
 
 
 def collect(output: Path) -> Collection:
@@ -57,7 +59,7 @@ def collect_with_shipped(output: Path) -> Collection:
             folder = f"{path.name}/{run.folder}"  # a run of one's own may have the same name
             runs.append(replace(run, folder=folder, variant=shipped_variant(run.variant)))
             places[folder] = part.places[run.folder]
-    return Collection(tuple(runs), warnings, places)
+    return Collection(tuple(runs), warnings, places, own.hidden)
 
 
 def unpacked(output: Path) -> Iterator[tuple[str, Place, Names[str]]]:
@@ -82,14 +84,15 @@ def archived(path: Path) -> Iterator[tuple[str, Place, Names[str]]]:
 
 def gathered(folders: Iterable[tuple[str, Place, Names[str]]]) -> Collection:
     runs: list[Run] = []
+    hidden: list[Run] = []
     warnings: list[str] = []
     places: dict[str, Place] = {}
     for name, folder, files in folders:
         run = read_run(folder, name, files, warnings)
         if run is not None:
-            runs.append(run)
+            (hidden if HIDDEN in files else runs).append(run)
             places[name] = folder
-    return Collection(tuple(runs), tuple(warnings), places)
+    return Collection(tuple(runs), tuple(warnings), places, tuple(hidden))
 
 
 def read_run(folder: Place, name: str, files: Names[str], warnings: list[str]) -> Run | None:

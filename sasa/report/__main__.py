@@ -22,7 +22,7 @@ from sasa.report.groups import settings
 from sasa.report.own import add_tables
 from sasa.report.paper import TABLES, Table, find_table
 from sasa.report.tables.compare import Comparison, compare
-from sasa.report.tables.terminal import print_comparison, print_warnings
+from sasa.report.tables.terminal import print_comparison, print_left_out
 from sasa.report.tables.text import comma_separated, latex, markdown, structured
 
 PROGRAMS = {  # imported when asked for: a table needs none of what they need
@@ -89,7 +89,7 @@ def report(options: argparse.Namespace) -> None:
     if not tables:
         names = ", ".join(f"make {name}" for name in TABLES)
         print(f"No runs in {options.output} yet. Start a table with one of: {names}.", file=sys.stderr)
-    print_warnings(collection.warnings, Console(stderr=True))
+    print_left_out(collection, Console(stderr=True))
 
 
 def check_table(name: str) -> None:

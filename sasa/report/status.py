@@ -17,6 +17,7 @@ from sasa.records.files import alive, read_json
 from sasa.records.progress import Progress, by_the_clock, progress
 from sasa.records.result import Run
 from sasa.report.names import clean, shorten
+from sasa.report.tables.terminal import print_left_out
 
 STYLES = {"finished": "green", "running": "cyan", "waiting": "", "interrupted": "yellow", "failed": "bold red"}
 
@@ -31,6 +32,11 @@ class Line:
     progress: Progress | None = None
     count: int = 1
     run: Run | None = None
+
+    @property
+    def again(self) -> str:
+        """The command that goes on with a run that was stopped or failed; empty for any other."""
+        return self.run.command if self.run and self.status in ("interrupted", "failed") else ""
 
 
 def status(output: Path, runs: Sequence[Run]) -> list[Line]:
@@ -118,6 +124,7 @@ def show(lines: Sequence[Line], left: float | None, output: Path, console: Conso
             far = f"  {done.share:.0%}" if done else ""
             still = f", {clock(done.left)} left" if done and done.left is not None and kind == "running" else ""
             told = f"  {shorten(clean(line.told))}" if line.told else ""
+            told += f"; to go on: {clean(line.again)}" if line.again else ""
             console.print(
                 Text.assemble((f"{kind:11} ", STYLES[kind]), (line.name, "bold"), far, still, told), soft_wrap=True
             )
@@ -130,9 +137,10 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m sasa.report status", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR", help="where the runs are")
     output = parser.parse_args(arguments).output
-    runs = collect(output).runs
-    lines, console = status(output, runs), Console(highlight=False)
-    if not lines:
+    found, console = collect(output), Console(highlight=False)
+    lines = status(output, found.runs)
+    if lines:
+        show(lines, seconds_left(lines, found.runs), output, console)
+    else:
         console.print(f"No runs in {output} yet", markup=False)
-        return
-    show(lines, seconds_left(lines, runs), output, console)
+    print_left_out(found, console)

@@ -20,6 +20,7 @@ PAPER = "datum.source === 'paper'"
 CONFIG: dict[str, Any] = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
+    "numberFormat": ".4~r",  # where all of an axis is one number, d3 itself would take a single digit of it
     "view": {"stroke": None},
     "range": {"category": COLOURS, "symbol": SHAPES},
     "axis": {

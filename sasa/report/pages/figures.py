@@ -207,20 +207,19 @@ def point_of(run: Run, measure: str) -> dict[str, Any]:
     }
 
 
+def row_of(run: Run) -> str:
+    """What the seeds of a row share: "table4=k3"."""
+    return clean(f"{run.table}={run.row}" if run.table and run.row else "run")
+
+
 def title_of(run: Run) -> str:
     """A run's row and seed: "table4=k3 seed 1"."""
-    row = f"{run.table}={run.row}" if run.table and run.row else "run"
-    return clean(f"{row} seed {run.seed}")
+    return f"{row_of(run)} seed {run.seed}"
 
 
 def name_of(run: Run) -> str:
     """A run as people call it: "table4=k3 seed 1, train.epochs=2"."""
     return title_of(run) + (f", {clean(run.variant)}" if run.variant else "")
-
-
-def group_of(run: Run) -> str:
-    """What the seeds of a row at one variant share: "table4=k3, train.epochs=2"."""
-    return name_of(run).replace(f" seed {run.seed}", "", 1)
 
 
 def learning(comparison: Comparison, curves: Mapping[str, Curves]) -> Figure | None:

@@ -63,6 +63,7 @@ def short(value: object) -> float | None:
 
 
 PICTURES = ("samples.png", "attention.png")
+NOTES = "notes.txt"  # written by people
 LOG_LINES, LOG_BYTES = 40, 16_000
 
 
@@ -95,6 +96,7 @@ class Details:
     pictures: tuple[str, ...]
     by_class: tuple[tuple[str, ...], ...]  # rows of text: class, AP, AP50, AP75
     evaluations: tuple[dict[str, Any], ...]  # on other images: data, accuracy and when
+    notes: str
     log: str
 
 
@@ -112,6 +114,7 @@ def details(folder: Place, run: Run) -> Details:
         evaluations=tuple((read_json(folder / "evaluations.json") or {}).values()),
         pictures=tuple(name for name in PICTURES if (folder / name).is_file()),
         by_class=read_by_class(folder / "by_class.csv"),
+        notes=read_notes(folder),
         log=read_log(folder / "run.log"),
     )
 
@@ -149,6 +152,14 @@ def read_by_class(path: Place) -> tuple[tuple[str, ...], ...]:
             return tuple(tuple(row[:4]) for row in list(csv.reader(file))[1:] if row)
     except (OSError, csv.Error):
         return ()
+
+
+def read_notes(folder: Place) -> str:
+    """What someone wrote about the run in a folder."""
+    try:
+        return (folder / NOTES).read_bytes()[:LOG_BYTES].decode(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def read_log(path: Place) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sasa.errors import InputError
-from sasa.records.collect import lost
+from sasa.records.collect import HIDDEN, lost
 from sasa.report.pages import script
-from sasa.report.pages.files import PICTURES, Curves
+from sasa.report.pages.files import NOTES, PICTURES, Curves
 from sasa.report.pages.site import ASSETS, TEMPLATES, Site
 
 HOST, PORT = "127.0.0.1", 8517
@@ -26,6 +26,8 @@ WATCHED = (
     "attention.json",
     "samples.png",
     "by_class.csv",
+    NOTES,
+    HIDDEN,
 )
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
 

@@ -1,6 +1,7 @@
 """The dashboard's pages, rendered from the record files of an output folder. Nothing in a page is fetched from elsewhere."""
 
 import json
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,8 @@ from sasa.report import status
 from sasa.report.groups import settings
 from sasa.report.own import add_tables
 from sasa.report.pages import views
-from sasa.report.pages.figures import all_runs, figures, group_of, learning, name_of, run_curves, title_of
-from sasa.report.pages.files import Curves, Details, details, flat, read_curves, run_id
+from sasa.report.pages.figures import all_runs, figures, learning, name_of, row_of, run_curves, title_of
+from sasa.report.pages.files import Curves, Details, details, flat, read_curves, read_notes, run_id
 from sasa.report.paper import MEASURES, TABLES
 from sasa.report.tables.compare import compare
 from sasa.report.tables.layout import signed
@@ -38,8 +39,8 @@ def embedded(value: object) -> Markup:
 
 
 def breakable(name: str) -> Markup:
-    """A row's name that a narrow card may break after = and _."""
-    return Markup(str(escape(name)).replace("=", "=<wbr>").replace("_", "_<wbr>"))
+    """A row's name, or overrides, that a narrow place may break after a sign."""
+    return Markup(re.sub("([=_,.])", r"\1<wbr>", str(escape(name))))
 
 
 def environment() -> Environment:
@@ -79,6 +80,7 @@ class Site:
         add_tables(output)
         collection = collect_with_shipped(output)
         self.runs, self.warnings, self.places = collection.runs, collection.warnings, collection.places
+        self.hidden = collection.hidden
         self.by_id = {run_id(run): run for run in self.runs}
         self.known = {} if curves is None else curves  # by folder, with what told that the file has not changed
 
@@ -121,11 +123,9 @@ class Site:
 
     @cached_property
     def under_way(self) -> tuple[list[status.Line], float | None]:
-        """What runs, waits, was stopped or failed, and seconds until the end of all; nothing where nothing is under way."""
+        """What runs, waits, was stopped or failed, and seconds until the end of all that runs or waits."""
         lines = status.status(self.output, [run for run in self.runs if not run.variant.startswith(SHIPPED)])
         lines = [line for kind in UNDER_WAY for line in lines if line.status == kind]
-        if not any(line.status in ("running", "waiting") for line in lines):
-            return [], None
         return lines, status.seconds_left(lines, self.runs)
 
     def left(self, run: Run) -> float | None:
@@ -148,7 +148,9 @@ class Site:
             return self.results(*self.pages[name])
         if name == "compare.html":
             runs = sorted(self.runs, key=lambda run: run.started, reverse=True)
-            return self.template("compare.html", "compare", "", runs=runs)
+            notes = {run.folder: read_notes(self.places[run.folder]) for run in runs}
+            hidden = [run.folder for run in self.hidden]
+            return self.template("compare.html", "compare", "", runs=runs, notes=notes, hidden=hidden)
         folder, _, rest = name.partition("/")
         stem, _, suffix = rest.rpartition(".")
         if folder != "runs" or suffix not in ("html", "js"):
@@ -166,6 +168,7 @@ class Site:
                     "comparison": comparison,
                     "view": views.table(comparison),
                     "remarks": remarks(comparison),
+                    "files": views.table_files(comparison),
                     "figures": figures(comparison),
                     "learning": learning(comparison, {run.folder: self.curves(run) for run in comparison.runs}),
                 }
@@ -216,12 +219,12 @@ class Site:
         own: Details = details(self.places[run.folder], run)
         content = {
             "id": run_id(run),
-            "name": name_of(run),
-            "group": group_of(run),
+            "title": title_of(run),
+            "row": row_of(run),
             "status": run.status,
             "settings": flat(run.config),
             "changed": [setting.name for setting in own.settings if setting.default is not None],
-            "facts": views.facts(run),
+            "facts": views.facts(run) | ({"notes": own.notes} if own.notes else {}),
             "curves": self.curves(run),
         }
         return f"sasa.addRun({embedded(content)});\n"

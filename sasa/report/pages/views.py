@@ -8,15 +8,18 @@ from dataclasses import dataclass
 
 from sasa.records.files import seconds_between
 from sasa.records.result import Run
+from sasa.report.names import clean
 from sasa.report.pages.figures import furthest
 from sasa.report.pages.files import Curves, Layer
 from sasa.report.paper import MEASURES, Row, published
 from sasa.report.tables.compare import Comparison
 from sasa.report.tables.layout import Block, Cell, blocks, counted
 from sasa.report.tables.terminal import duration
+from sasa.report.tables.text import comma_separated, latex, markdown
 from sasa.report.verdicts import Verdict
 
 LATEST = 6
+FORMATS = {"csv": ("CSV", comma_separated), "tex": ("LaTeX", latex), "md": ("Markdown", markdown)}  # by a file's ending
 SIZES = (0.01, 0.03, 0.1)  # a difference, as a share of the published value, that is small, middling, large
 
 
@@ -46,6 +49,12 @@ def table(comparison: Comparison) -> TableRows:
         last = part == height - 1
         rows.append((cells, line.status if last else "above", line.runs if part == min(1, height - 1) else ()))
     return TableRows(layout, rows)
+
+
+def table_files(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """A table as files to save: each format's title, the file's name and its text."""
+    name = f"{comparison.table.name}-{plain(comparison.scale or '')}"
+    return [(title, f"{name}.{ending}", write([comparison])) for ending, (title, write) in FORMATS.items()]
 
 
 def classes(block: Block, index: int, position: int, below: bool) -> str:
@@ -89,18 +98,25 @@ def size(difference: str, base: str) -> str:
 
 def results_name(scale: str, variant: str) -> str:
     """The file of the first page at a scale and variant."""
-    name = "results-" + re.sub(r"[^\w.-]", "_", scale)
-    plain = name == f"results-{scale}" and not variant
-    return f"{name}.html" if plain else f"{name}-{hashlib.sha256(f'{scale} {variant}'.encode()).hexdigest()[:8]}.html"
+    name, hashed = plain(scale), hashlib.sha256(f"{scale} {variant}".encode()).hexdigest()[:8]
+    return f"results-{name}.html" if name == scale and not variant else f"results-{name}-{hashed}.html"
+
+
+def plain(name: str) -> str:
+    """A name with none but letters, digits and signs that file names have."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def scales(
     settings: Mapping[tuple[str, str], int], runs: Iterable[Run], scale: str
 ) -> list[tuple[str, str, int, bool]]:
-    """Name, page, number of runs of each scale, and whether it is the present one."""
+    """Name, page (with the overrides that most have), number of runs of each scale, and whether it is the present one."""
     totals = Counter(run.scale for run in runs)
-    names = dict.fromkeys(name for name, _ in settings)
-    return [(name, results_name(name, ""), totals[name], name == scale) for name in names]
+    most: dict[str, tuple[str, str]] = {}
+    for setting, count in settings.items():
+        if setting[0] not in most or count > settings[most[setting[0]]]:
+            most[setting[0]] = setting
+    return [(name, results_name(*setting), totals[name], name == scale) for name, setting in most.items()]
 
 
 def variants(settings: Mapping[tuple[str, str], int], scale: str, variant: str) -> list[tuple[str, str, int, bool]]:
@@ -183,7 +199,7 @@ def paper_row(run: Run) -> Row | None:
 
 def facts(run: Run) -> dict[str, str]:
     """What a run came to, in words, by name."""
-    facts = {"status": run.status, "scale": run.scale, "seed": str(run.seed)}
+    facts = {"status": run.status, "scale": run.scale, "overrides": clean(run.variant), "seed": str(run.seed)}
     for split in run.accuracy:
         for name, value in run.measured(split).items():
             facts[f"{split} {MEASURES.get(name, name.replace('top', 'top-'))}"] = f"{value:.2f}"

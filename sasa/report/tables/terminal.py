@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from sasa.records.collect import collect
+from sasa.records.collect import HIDDEN, Collection, collect
 from sasa.records.result import Run
 from sasa.report.names import clean, shorten
 from sasa.report.paper import MEASURES, TABLES, Row, Table, find_table
@@ -47,7 +47,7 @@ def print_table(
     console = console or Console()
     collection = collect(Path(output))
     print_comparison(compare(find_table(table), collection.runs, scale, variant), console, failures=failures)
-    print_warnings(collection.warnings, console)
+    print_left_out(collection, console)
 
 
 def print_comparison(
@@ -77,12 +77,20 @@ def print_comparison(
         console.print(Padding(Text(comparison.hint), (0, 0, 0, 2)))
 
 
-def print_warnings(warnings: Iterable[str], console: Console, most: int = 5) -> None:
-    warnings = list(warnings)
-    for warning in warnings[:most]:
+def print_left_out(collection: Collection, console: Console, most: int = 5) -> None:
+    """What of an output folder no table shows: files that could not be used, and runs that are hidden."""
+    for warning in collection.warnings[:most]:
         console.print(Text(f"warning: {shorten(clean(warning))}", "yellow"))
-    if len(warnings) > most:
-        console.print(Text(f"warning: and {len(warnings) - most} more", "yellow"))
+    if len(collection.warnings) > most:
+        console.print(Text(f"warning: and {len(collection.warnings) - most} more", "yellow"))
+    if collection.hidden:
+        console.print(Text(hidden(collection.hidden), "dim"))
+
+
+def hidden(runs: Sequence[Run]) -> str:
+    """That runs are left out, and by what."""
+    count = f"{len(runs)} run{' is' if len(runs) == 1 else 's are'}"
+    return f"{count} hidden, by a file named {HIDDEN} in the run's folder"
 
 
 def fitting(comparison: Comparison, console: Console, own_costs: bool, top1: bool) -> list[RichTable]:

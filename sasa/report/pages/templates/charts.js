@@ -92,11 +92,21 @@
 
   const open = (run) => { if (run) location.href = `${document.documentElement.dataset.root}runs/${run}.html`; };
 
-  // Left and right go through a chart's points, as the pointer does; Enter opens the run of one.
-  function keys(figure, plot, name) {
-    let place = -1;
-    Object.entries({ tabindex: 0, role: "group", "aria-label": `${name}: left and right go through its points` }).forEach(([key, value]) => plot.setAttribute(key, value));
+  // Left and right go through a chart's points, as the pointer does, up and down through its series, as clicks on the legend
+  // do; Enter opens the run of a point.
+  function keys(figure, plot, name, names) {
+    let place = -1, series = 0;
+    const words = `${name}: left and right go through its points${names.length > 1 ? ", up and down through its series" : ""}`;
+    Object.entries({ tabindex: 0, role: "group", "aria-label": words }).forEach(([key, value]) => plot.setAttribute(key, value));
     plot.onkeydown = (event) => {
+      const turn = names.length > 1 && { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (turn) {
+        event.preventDefault();
+        series = (series + turn + names.length + 1) % (names.length + 1); // 0: all of them
+        figure.vega.view.signal("chosen_series_legend", names[series - 1] ?? null).runAsync();
+        const { left, top } = plot.getBoundingClientRect();
+        sasa.showTip(names[series - 1] ?? "all", left, top);
+      }
       const marks = [...plot.querySelectorAll(".role-mark.mark-symbol path")], step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (event.key === "Enter") open(marks[place]?.__data__.datum.run);
       if (!step || !marks.length) return;
@@ -108,6 +118,31 @@
       sasa.showTip(told(marks[place].__data__.datum), right, top);
     };
     plot.onblur = () => { plot.querySelector(".here")?.classList.remove("here"); sasa.hideTip(); };
+  }
+
+  // A figure as a file; its colours, which are variables of the page, as they are now.
+  async function save(figure, kind) {
+    const look = getComputedStyle(document.documentElement), link = sasa.element("a", { download: `${figure.dataset.chart}.${kind}` });
+    const svg = (await figure.vega.view.toSVG()).replace(/<svg[^>]*>/, '$&<rect width="100%" height="100%" fill="var(--card)"/>')
+      .replaceAll(/var\((--\w+)\)/g, (_, name) => look.getPropertyValue(name).trim());
+    link.href = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
+    if (kind === "png") {
+      const image = new Image(), canvas = document.createElement("canvas"), size = 2; // a pixel of the page is 2 x 2 of the file's
+      image.src = link.href;
+      await image.decode();
+      [canvas.width, canvas.height] = [image.width * size, image.height * size];
+      canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+      link.href = canvas.toDataURL();
+    }
+    link.click();
+  }
+  function saving(figure, name) {
+    const caption = figure.querySelector("figcaption");
+    if (caption.querySelector(".save")) return;
+    const box = sasa.element("span", { class: "save" }, caption);
+    for (const kind of ["svg", "png"]) {
+      sasa.element("button", { type: "button", "aria-label": `${kind.toUpperCase()} of ${name}` }, box, kind.toUpperCase()).onclick = () => save(figure, kind);
+    }
   }
 
   async function draw(figure, data) {
@@ -123,7 +158,8 @@
     if (!values.length) { plot.textContent = "nothing recorded yet"; return; }
     figure.vega = await vegaEmbed(plot, { ...made, datasets: { values } }, OPTIONS);
     figure.look = look;
-    keys(figure, plot, name);
+    keys(figure, plot, name, [...new Set(values.map((one) => one.series))]);
+    saving(figure, name);
     figure.vega.view.addEventListener("click", (event, item) => open((item?.datum?.datum ?? item?.datum)?.run)); // the mark, or the cell around it
   }
 

@@ -89,10 +89,11 @@
   function sideBySide() {
     const chosen = state.runs.map((id) => loaded[id]).filter(Boolean), box = $("chosen");
     if (!box) return;
-    const scaled = new Set(chosen.map((run) => run.facts.scale)).size > 1;
+    const told = ["overrides", "scale"].filter((name) => new Set(chosen.map((run) => run.facts[name])).size > 1); // else they tell nothing apart
+    const called = (run, title) => [title, ...told.map((name) => run.facts[name])].filter(Boolean).join(", ");
     const groups = new Map(); // the finished seeds of a row are one line; any other run is one by itself
     for (const run of chosen) {
-      const name = (run.status === "finished" ? run.group : `${run.name}, ${run.status}`) + (scaled ? `, ${run.facts.scale}` : "");
+      const name = run.status === "finished" ? called(run, run.row) : `${called(run, run.title)}, ${run.status}`;
       groups.set(name, [...groups.get(name) ?? [], run]);
     }
     const labels = new Map([...groups].map(([name, runs]) => [name, runs[0].status === "finished" ? `${name}, seed${runs.length > 1 ? "s" : ""} ${runs.map((run) => run.facts.seed).join(" ")}` : name]));
@@ -124,7 +125,7 @@
     side.replaceChildren();
     const head = sasa.element("tr", {}, sasa.element("thead", {}, side));
     sasa.element("th", { scope: "col" }, head, "value");
-    chosen.forEach((run) => sasa.element("a", { href: `runs/${run.id}.html` }, sasa.element("th", { scope: "col" }, head), run.name));
+    chosen.forEach((run) => sasa.element("a", { href: `runs/${run.id}.html` }, sasa.element("th", { scope: "col" }, head), run.title));
     const body = sasa.element("tbody", {}, side);
     const line = (name, values, marked) => {
       const differs = new Set(values).size > 1;
