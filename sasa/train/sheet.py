@@ -15,6 +15,7 @@ from sasa.train.detections import Detections
 TILE = 160  # side of a picture on the sheet, pixels
 LARGE = 320  # side of a picture on a sheet with boxes
 GAP = 12
+COMPRESSION = 4  # of 9, which saves 2 to 10 % of the file and takes a second more
 TEXT = 18  # size of the first line below a picture, in pixels
 RIGHT, WRONG, INK, QUIET, PAPER = "#15803d", "#c81e1e", "#18181b", "#71717a", "#ffffff"
 COLOURS = ("#c2410c", "#15803d", "#1d4ed8", "#a21caf", "#b91c1c", "#0f766e", "#854d0e", "#4338ca")  # of found boxes
@@ -47,7 +48,7 @@ def sheet(
         mark(draw, x, y + TILE + 5 + TEXT + 4, right)
         line(draw, x + TEXT, y + TILE + 5 + TEXT + 4, classes[int(prediction)], RIGHT if right else WRONG)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    page.save(path, format="PNG", optimize=True)
+    page.save(path, format="PNG", compress_level=COMPRESSION)
 
 
 def box_sheet(
@@ -89,7 +90,7 @@ def box_sheet(
         (GAP, page.height - TEXT - 4), "white: true boxes; coloured: found, with their scores", fill=QUIET, font=font
     )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    page.save(path, format="PNG", optimize=True)
+    page.save(path, format="PNG", compress_level=COMPRESSION)
 
 
 def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[Image.Image]:
