@@ -1,14 +1,13 @@
 """One run in several processes of torchrun ends with the bits of one process, whatever becomes of them on the way."""
 
 import json
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY, call, end, environment, only
+from conftest import ROOT, TINY, begin, call, end, forks, only
+from forks import Fork
 from hypothesis import given
 from hypothesis import strategies as st
 from test_resume import RECIPE, assert_alike
@@ -22,6 +21,7 @@ SHARED = (
     "train.epochs=3",
     "data.workers=1",
 )  # 6 micro-batches a step, 2 steps an epoch
+FORKED = ("--run-path", "--start-method=fork")  # forks of torchrun, itself one of another, need not load PyTorch
 DETECTION = (
     "table2=conv_full", "backbone=resnet26", "scale.width=0.125", "data.size=64", "data.train_images=40",
     "data.test_images=14", "train.epochs=2", "train.batch=8", "train.micro_batch=2", "train.log_steps=2",
@@ -67,22 +67,22 @@ def test_gradients_are_added_where_they_are_made_and_kept_once_in_float64() -> N
     torch.testing.assert_close(total.means(1), expected)
 
 
-def torchrun(ranks: int, *overrides: str, options: tuple[str, ...] = (), **extra: str) -> subprocess.Popen[str]:
+def torchrun(ranks: int, *overrides: str, options: tuple[str, ...] = FORKED, **extra: str) -> Fork:
     """`torchrun --nproc-per-node=RANKS run.py` in the background; where a rank is to send itself a signal, signalled.py."""
     program = ROOT / ("tests/signalled.py" if "SIGNALLED_RANK" in extra else "run.py")
     words = ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", *options, str(program), *overrides]
-    variables = environment(PYTHONPATH=str(ROOT), **extra)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=variables, text=True, **pipes)
+    return begin(words, ROOT, fresh=False, **extra)
 
 
-def mentioning(word: str) -> list[int]:
-    """The processes whose command lines hold a word."""
-    found = []
+def running() -> set[int]:
+    """The processes of the session in which all forks are, but for those that have ended."""
+    assert forks.server is not None
+    found = set()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if word.encode() in (path / "cmdline").read_bytes():
-                found.append(int(path.name))
+            state, _, _, session = (path / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(session) == forks.server.pid and state != "Z":
+                found.add(int(path.name))
     return found
 
 
@@ -97,16 +97,17 @@ def test_stopped_and_killed_on_3_2_and_1_ranks_a_run_ends_with_the_bits_of_one_p
     assert ended.code == 0, ended.text
     assert json.loads(only(whole).read_text())["skipped_images"] == 1
 
+    before = running()
     stopped = end(torchrun(3, "SIGTERM", "train_step", "3", *recipe, f"output={output}", SIGNALLED_RANK="2"))
-    assert not mentioning(str(output))
+    assert running() <= before
     assert stopped.code == 1, stopped.text  # torchrun's own
     assert stopped.text.count("Stopped. The same command goes on from the last checkpoint") == 1
     assert "Traceback" not in stopped.out
     assert json.loads(only(output).read_text())["status"] == "interrupted"
 
     words = ("SIGKILL", "train_step", "2", *recipe, "train.checkpoint_minutes=0", f"output={output}")
-    killed = end(torchrun(2, *words, options=("--max-restarts=1",), SIGNALLED_RANK="1"))
-    assert not mentioning(str(output))
+    killed = end(torchrun(2, *words, options=(*FORKED, "--max-restarts=1"), SIGNALLED_RANK="1"))
+    assert running() <= before
     assert killed.code == 0, killed.text
     assert killed.out.count("going on from step") == 2
     assert "exitcode: -9" in killed.err  # said by torchrun, who may end the other one before it misses it
@@ -152,7 +153,7 @@ def test_two_gpus_train_what_one_does_to_rounding(tmp_path: Path) -> None:
     losses = []
     for ranks in (1, 2):
         output = tmp_path / str(ranks)
-        ended = end(torchrun(ranks, *words, f"output={output}"))
+        ended = end(torchrun(ranks, *words, f"output={output}", options=()))
         assert ended.code == 0, ended.text
         lines = map(json.loads, only(output, "**/metrics.jsonl").read_text().splitlines())
         losses.append([line["loss"] for line in lines if line["split"] == "train"])
@@ -161,7 +162,7 @@ def test_two_gpus_train_what_one_does_to_rounding(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_ranks_cannot_do_is_told_in_one_line_which_torchrun_repeats_at_its_end() -> None:
-    ended = end(torchrun(2, "-m", "table5=none,absolute", "hydra/launcher=joblib"))
+    ended = end(torchrun(2, "-m", "table5=none,absolute", "hydra/launcher=joblib", options=()))
     message = "error  hydra/launcher=joblib starts processes of its own, and torchrun has started 2: leave out either"
     assert ended.code == 1
     assert ended.err.splitlines()[0] == message
