@@ -5,7 +5,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import torch
 from forks import ROOT, Fork, Forks
 from hypothesis import HealthCheck, settings
 from PIL import Image
+
+from sasa.records import files
 
 CPU_MINUTES = {"": 12, "not slow": 3}  # by the value of -m
 WAITING = {"": 3, "not slow": 0}  # minutes of the clock in which nothing computes, most of them for Slurm
@@ -43,7 +45,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     minutes = CPU_MINUTES.get(config.option.markexpr)
     if minutes is None or config.option.keyword or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return []
-    cores = len(os.sched_getaffinity(0))
+    cores = files.cores()
     expected = max(LONGEST, math.ceil(minutes / cores)) + WAITING[config.option.markexpr]
     return [
         f"expected: about {expected} minutes ({minutes} of CPU on {cores} cores), more with other programs beside it"
@@ -125,13 +127,9 @@ def module(name: str, *words: object, cwd: Path = ROOT) -> Ended:
     return end(begin(["-m", name, *map(str, words)], cwd, fresh=False))
 
 
-def call_fresh(*overrides: str, options: Sequence[str] = (), before: Callable[[], None] | None = None) -> Ended:
-    """`python run.py` in an interpreter of its own, with options of Python's; before is called in the new process."""
-    words = [sys.executable, *options, str(ROOT / "run.py"), *overrides]
-    done = subprocess.run(
-        words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=900, preexec_fn=before
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+def call_fresh(*overrides: str, options: Sequence[str] = ()) -> Ended:
+    """`python run.py` to its end in an interpreter of its own, with options of Python's."""
+    return end(begin([*options, str(ROOT / "run.py"), *overrides], ROOT, fresh=True))
 
 
 def only(output: Path, pattern: str = "**/result.json") -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY, Ended, call, call_fresh, end, environment, make_images, only, start
+from conftest import ROOT, TINY, Ended, begin, call, call_fresh, end, environment, make_images, only, start
 
 from sasa.config.identity import SEMANTICS
 from sasa.errors import Interrupted
@@ -291,15 +290,21 @@ def test_a_second_process_on_the_same_run_is_told_who_holds_it(tmp_path: Path) -
     assert json.loads(only(tmp_path).read_text())["status"] == "interrupted"
 
 
-def small_files() -> None:
-    """No file of this process grows beyond 20 kB; the error is that of a full disk but for its name."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+# No file of this process grows beyond 20 kB; the error is that of a full disk but for its name.
+SMALL_FILES = """
+import resource, sys
+from sasa.command import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.exit(main())
+"""
 
 
 @pytest.mark.slow
 def test_a_full_disk_fails_the_run_in_one_line(tmp_path: Path) -> None:
     command = [*TINY, WIDTH, f"output={tmp_path}/out"]
-    refused(call_fresh(*command, before=small_files), "failed  run: File too large", "run.log")
+    (tmp_path / "small.py").write_text(SMALL_FILES)
+    small = end(begin([str(tmp_path / "small.py"), *command], ROOT, fresh=False))
+    refused(small, "failed  run: File too large", "run.log")
     assert json.loads(only(tmp_path).read_text())["status"] == "failed"
     assert not list(tmp_path.glob("**/.*.tmp"))
 

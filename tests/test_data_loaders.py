@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY, environment, only
+from conftest import ROOT, TINY, begin, end, only
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -361,18 +361,16 @@ def test_a_number_of_images_is_a_fixed_choice_of_them(wanted: int) -> None:
 @pytest.mark.slow
 def test_a_slow_disk_is_told_of_once_with_what_helps(pictures: Path, tmp_path: Path) -> None:
     """Each file takes 60 ms to open, which is a hundred times what its share of a step takes."""
-    slow = (
+    (tmp_path / "slow.py").write_text(
         "import sys, time; from sasa.data.readers import Files; from sasa.command import main; fast = Files.open; "
         "Files.open = lambda self, index: time.sleep(0.06) or fast(self, index); sys.exit(main())"
     )
     words = [*TINY, "scale.width=0.0625", "data=folder", "data.classes=4", "data.skip_broken=true"]
     words += ["data.workers=0", "data.train_images=null", "data.test_images=null"]
-    command = [sys.executable, "-c", slow, "table5=none", *words, f"data.root={pictures}", f"output={tmp_path}"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(SLURM_CPUS_PER_TASK="1"), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if "of the time" in line]
+    command = [str(tmp_path / "slow.py"), "table5=none", *words, f"data.root={pictures}", f"output={tmp_path}"]
+    done = end(begin(command, ROOT, fresh=False, SLURM_CPUS_PER_TASK="1"))
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.out.splitlines() if "of the time" in line]
     said = re.fullmatch(r"table5=none  (\d+)% of the time goes into waiting for images\. What helps .*: (.*)", line)
     assert said
     assert int(said[1]) > 30

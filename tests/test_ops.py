@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT, begin, end
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -27,7 +28,6 @@ VARIANTS = [
     ("position", "zero"),
 ]
 NAMES = ("query", "key", "value", "row", "column")
-ROOT = Path(__file__).parent.parent
 
 needs_compiler = pytest.mark.skipif(
     bool(cpu.unavailable("cpu", torch.float32)), reason="no C++ compiler, so no cpu backend"
@@ -325,20 +325,24 @@ except ValueError as error:
 
 
 def test_without_a_compiler_auto_is_tiled_and_says_so_once(tmp_path: Path) -> None:
-    output, said = python(WITHOUT, CXX="no-such-compiler", TORCH_EXTENSIONS_DIR=str(tmp_path)).communicate()
-    assert "backend 'cpu' cannot run here: no-such-compiler did not run" in output
-    assert said.count("slower operations of PyTorch stand in") == 1
+    (tmp_path / "without.py").write_text(WITHOUT)
+    words = [str(tmp_path / "without.py")]
+    ended = end(begin(words, ROOT, fresh=False, CXX="no-such-compiler", TORCH_EXTENSIONS_DIR=str(tmp_path)))
+    assert "backend 'cpu' cannot run here: no-such-compiler did not run" in ended.out, ended.text
+    assert ended.err.count("slower operations of PyTorch stand in") == 1
 
 
 @pytest.mark.slow
 @needs_compiler
 def test_processes_that_compile_at_once_both_end_well(tmp_path: Path) -> None:
-    code = "from sasa.ops import resolve\nprint(resolve('auto', 'cpu'))"
+    program = tmp_path / "resolve.py"
+    program.write_text("from sasa.ops import resolve\nprint(resolve('auto', 'cpu'))")
     compiler = tmp_path / "quick"
     compiler.write_text('#!/bin/sh\nexec c++ "$@" -O0\n')
     compiler.chmod(0o700)
-    both = [python(code, TORCH_EXTENSIONS_DIR=str(tmp_path), CXX=str(compiler)) for _ in range(2)]
-    assert [process.communicate()[0] for process in both] == ["cpu\n", "cpu\n"]
+    extra = {"TORCH_EXTENSIONS_DIR": str(tmp_path), "CXX": str(compiler)}
+    both = [begin([str(program)], ROOT, fresh=False, **extra) for _ in range(2)]
+    assert [end(process).out for process in both] == ["cpu\n", "cpu\n"]
     assert len(list(tmp_path.glob("sasa/*"))) == 1
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, TINY, Ended, Fork, call, end, environment, only, start
 
+from sasa.records import files
 from sasa.sweep import threads
 from sasa.train.device import first_free
 
@@ -129,7 +130,7 @@ def test_a_sweep_waits_for_a_row_of_another_and_takes_over_what_a_dead_one_left(
 
 
 def test_rows_at_once_share_the_cores() -> None:
-    cores = len(os.sched_getaffinity(0))
+    cores = files.cores()
     joblib = {"_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher", "n_jobs": -1}
     assert threads(joblib, 100) == 1
     assert threads(joblib, 1) == threads(joblib | {"n_jobs": 1}, 100) == cores
