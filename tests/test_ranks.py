@@ -1,11 +1,14 @@
 """One run in several processes of torchrun ends with the bits of one process, whatever becomes of them on the way."""
 
 import json
+import multiprocessing
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import ROOT, TINY, begin, call, end, forks, only
 from forks import Fork
 from hypothesis import given
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 from test_resume import RECIPE, assert_alike
 from torch import nn
 
+from sasa.errors import InputError, RankLost
+from sasa.train import ranks
 from sasa.train.exact import ExactSum
 
 SHARED = (
@@ -65,6 +70,64 @@ def test_gradients_are_added_where_they_are_made_and_kept_once_in_float64() -> N
         assert all(value.grad is None for value in parameters)
     assert total.units.nbytes == 2 * sum(value.nbytes for value in parameters)
     torch.testing.assert_close(total.means(1), expected)
+
+
+def meet(error: Exception | None) -> None:
+    if error:
+        raise error
+    ranks.agree()
+
+
+def as_rank(number: int, meeting: Path, answers: Any) -> None:
+    """What one of two ranks learns of the other."""
+    store = dist.FileStore(str(meeting), 2)
+    dist.init_process_group("gloo", store=store, rank=number, world_size=2)
+    numbers = torch.full((3,), number + 1.0)
+    ranks.sum_of_all(numbers)
+    found: dict[str, Any] = {
+        "counts and news": ranks.agree(number + 1, 10, news=number and "news"),
+        "gathered": ranks.gather(number),
+        "in turn": ranks.in_turn([f"{number}, {place}" for place in range(2 - number)]),
+        "from the first": ranks.from_first(number),
+        "rows": ranks.rows_of_all(torch.full((1, 2), number)).tolist(),
+        "sum": numbers.tolist(),
+    }
+    with pytest.raises(InputError, match=r"2 ranks cannot share the 3 micro-batches of a step .* start 1 or 3 of them"):
+        ranks.check_share(3, "train.batch=3")
+    own = ValueError(f"of rank {number}")
+    for failing in ((1,), (0, 1)):
+        with pytest.raises(ValueError, match=f"of rank {failing[0]}") as caught, ranks.one_for_all():
+            meet(own if number in failing else None)
+        assert (caught.value is own) == (number == failing[0])
+        found[f"where {failing} failed"] = [note.split(",")[0] for note in getattr(caught.value, "__notes__", [])]
+    if number == 0:  # the other one ends
+        with pytest.raises(RankLost, match="another rank has ended without a word"):
+            ranks.agree()
+    answers.put((number, found))
+
+
+def test_what_one_of_two_ranks_learns_of_the_other(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    answers = fork.SimpleQueue()
+    processes = [
+        fork.Process(target=as_rank, args=(number, tmp_path / "meeting", answers), daemon=True) for number in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    found = dict(answers.get() for _ in processes)
+    both = {
+        "counts and news": ([3, 20], ["news"]),
+        "gathered": [0, 1],
+        "in turn": ["0, 0", "1, 0", "0, 1"],
+        "from the first": 0,
+        "rows": [[0, 0], [1, 1]],
+        "sum": [3.0, 3.0, 3.0],
+        "where (0, 1) failed": [],
+    }
+    assert found == {number: both | {"where (1,) failed": [] if number else ["on rank 1"]} for number in (0, 1)}
 
 
 def torchrun(ranks: int, *overrides: str, options: tuple[str, ...] = FORKED, **extra: str) -> Fork:
@@ -151,9 +214,9 @@ def test_a_signal_to_one_rank_in_the_final_evaluation_stops_all(tmp_path: Path) 
 def test_two_gpus_train_what_one_does_to_rounding(tmp_path: Path) -> None:
     words = ["table5=relative", *TINY, "train.micro_batch=8", "train.amp=false", "device=cuda"]
     losses = []
-    for ranks in (1, 2):
-        output = tmp_path / str(ranks)
-        ended = end(torchrun(ranks, *words, f"output={output}", options=()))
+    for count in (1, 2):
+        output = tmp_path / str(count)
+        ended = end(torchrun(count, *words, f"output={output}", options=()))
         assert ended.code == 0, ended.text
         lines = map(json.loads, only(output, "**/metrics.jsonl").read_text().splitlines())
         losses.append([line["loss"] for line in lines if line["split"] == "train"])

@@ -248,6 +248,11 @@ def test_the_learning_rate_warms_up_from_nothing_and_falls_as_a_cosine(tmp_path:
     assert rates[warm] == pytest.approx(0.5)
     falling = [0.25 * (1 + math.cos(math.pi * step / (steps - warm))) for step in range(steps - warm)]
     assert rates[warm:] == pytest.approx(falling)
+    at_once = trainer_of(
+        small(tmp_path / "at_once", "train.warmup_epochs=0", "train.lr=0.5"), Plain(config.data.classes)
+    )
+    at_once.schedule.step_update(0)
+    assert at_once.optimizer.param_groups[0]["lr"] == 0.5
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
