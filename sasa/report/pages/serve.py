@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy  # noqa: F401  before there are threads: Altair, in one, takes what another has imported by half for whole
+
 from sasa.errors import InputError
 from sasa.records.collect import HIDDEN, lost
 from sasa.report.pages import script

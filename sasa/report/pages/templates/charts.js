@@ -80,6 +80,7 @@
   // A name has its colour, shape or dash by its place in the domain: the same one in all charts beside each other.
   function specification({ kind, x, y, values, domain }) {
     const made = structuredClone(sasa.specs[kind]);
+    if (kind === "rows") made.height = Math.min(made.height, 30 + 30 * new Set(values.map((one) => one.y)).size); // a line a row
     for (const { encoding } of made.layer) { encoding.x.title = x; encoding.y.title = y; }
     for (const channel of [made, ...made.layer].flatMap(({ encoding }) => Object.values(encoding))) {
       if (!("legend" in channel)) continue;
