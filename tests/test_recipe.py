@@ -3,6 +3,7 @@
 import io
 import math
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from sasa.train import checkpoint
 from sasa.train.classification import Classification
 from sasa.train.display import Display
 from sasa.train.loop import Trainer, seed_everything
+from sasa.train.pretrained import read_file
 from sasa.train.track import Tracker
 
 compose.register()
@@ -483,6 +485,20 @@ def test_a_file_that_is_no_checkpoint_is_named_with_the_reason(tmp_path: Path) -
         torch.save(state, path)
         with pytest.raises(InputError, match="is not a checkpoint of sasa"):
             checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("read", "what"),
+    [(checkpoint.load, "is not a checkpoint that can be read"), (read_file, "cannot be read as weights")],
+)
+def test_a_file_of_other_things_than_tensors_runs_no_code_and_is_named_in_one_line(
+    read: Callable[[Path], object], what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"key": Path("anything")}, path)
+    with pytest.raises(InputError, match=rf"weights\.pt {what} \(Weights only load failed\.") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_every_generator_is_seeded_by_all_parts() -> None:
