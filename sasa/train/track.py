@@ -18,7 +18,8 @@ from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.records.folder import Record
 
-INIT_SECONDS = 20  # how long an unreachable server may keep a run waiting
+# How long a W&B server that does not answer may keep a run waiting, where no variable of W&B's says otherwise; its login adds 10.
+LIMITS = {"init_timeout": 20.0, "finish_timeout": 60.0}
 
 
 class Tracker:
@@ -46,7 +47,7 @@ class Tracker:
 
 
 def forgiving(method: Callable[..., None]) -> Callable[..., None]:
-    """A method of WandbTracker whose first error is the tracker's end, and not the run's."""
+    """A method of WandbTracker whose first error is the last that W&B is told before the run's end, and not the run's."""
 
     @wraps(method)
     def tried(self: "WandbTracker", *arguments: Any, **named: Any) -> None:
@@ -55,7 +56,7 @@ def forgiving(method: Callable[..., None]) -> Callable[..., None]:
                 method(self, *arguments, **named)
             except Exception as error:
                 self.given_up = True
-                give_up(self.console, "failed", error)
+                warn(self.console, f"W&B failed ({said(error)}): the rest of this run is kept in its own files only")
 
     return tried
 
@@ -81,7 +82,7 @@ class WandbTracker(Tracker):
             "config": config | {name: content for name, content in fields.items() if content},
             "dir": os.environ.get("WANDB_DIR") or str(record.folder),
             "tags": [record.config.scale.name, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
-            "settings": wandb.Settings(silent=True, console="off", init_timeout=INIT_SECONDS),
+            "settings": wandb.Settings(silent=True, console="off", finish_timeout_raises=True, **limits()),
         }
         measure = "ap" if record.config.task.kind is TaskKind.detection else "top1"
         mode: Any = os.environ.get("WANDB_MODE") or "online"
@@ -122,15 +123,25 @@ class WandbTracker(Tracker):
         points = self.wandb.Table(columns=list(columns), data=rows)
         self.run.log({name: self.wandb.plot.scatter(points, x, y, title=name)})
 
-    @forgiving
     def close(self, summary: dict[str, Any], failed: bool) -> None:
-        self.run.summary.update(summary)
-        offline, folder = self.run.settings._offline, Path(self.run.dir).parent
-        self.run.finish(exit_code=int(failed))
-        if offline:
-            self.console.print(
-                f"W&B: kept offline; `wandb sync {escape(shlex.quote(shown(folder)))}` sends it",
-            )
+        offline, folder = self.run.settings._offline, shlex.quote(shown(Path(self.run.dir).parent))
+        try:
+            self.run.summary.update(summary)
+            self.run.finish(exit_code=int(failed))
+        except TimeoutError:
+            seconds = self.run.settings.finish_timeout
+            sync = f"`wandb sync --include-online {folder}`"
+            warn(self.console, f"W&B did not take all of this run in {seconds:g} seconds: {sync} sends the rest")
+        except Exception as error:
+            give_up(self.console, "" if self.given_up else "failed", error)
+        else:
+            if offline:
+                self.console.print(escape(f"W&B: kept offline; `wandb sync {folder}` sends it"))
+
+
+def limits() -> dict[str, Any]:
+    """LIMITS but for those that are set by WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT."""
+    return {name: seconds for name, seconds in LIMITS.items() if f"WANDB_{name}".upper() not in os.environ}
 
 
 class TensorBoardTracker(Tracker):
@@ -167,12 +178,18 @@ class TensorBoardTracker(Tracker):
 
 
 def give_up(console: Console, what: str, error: Exception) -> None:
-    """Say so, and take W&B down now: what it would do at the end of the process may fail again."""
-    warn(console, f"W&B {what} ({str(error) or type(error).__name__}): this run is kept in its own files only")
+    """Say so, unless it is said, and take W&B down now: what it would do at the end of the process may fail again."""
+    if what:
+        warn(console, f"W&B {what} ({said(error)}): this run is kept in its own files only")
     with suppress(Exception):  # the import may be what failed
         import wandb
 
         wandb.teardown()
+
+
+def said(error: Exception) -> str:
+    """What an error says, or its name."""
+    return str(error) or type(error).__name__
 
 
 def warn(console: Console, text: str) -> None:
