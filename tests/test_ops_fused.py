@@ -23,9 +23,20 @@ def map_of(*shape: int) -> Tensor:
     return torch.randn(shape).contiguous(memory_format=torch.channels_last)
 
 
-def norm_of(channels: int, relu: bool, training: bool) -> BatchNorm:
+class Normalised(BatchNorm):
+    """One that is followed by ReLU, or is not."""
+
+    def __init__(self, channels: int, relu: bool) -> None:
+        super().__init__(channels)
+        self.relu = relu
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        return super().forward(x, shortcut, self.relu)
+
+
+def norm_of(channels: int, relu: bool, training: bool) -> Normalised:
     """A batch norm that has seen something."""
-    norm = BatchNorm(channels, relu=relu)
+    norm = Normalised(channels, relu)
     for value in (norm.weight, norm.bias, norm.running_mean):
         nn.init.normal_(value)  # type: ignore[arg-type]
     nn.init.uniform_(norm.running_var, 0.5, 2.0)  # type: ignore[arg-type]

@@ -149,6 +149,18 @@ def test_unpublished_weights_and_scripting_are_refused_with_a_way_out():
         torch.jit.script(small())
 
 
+@pytest.mark.parametrize("name", DEPTH26)
+@pytest.mark.parametrize("convert", [timm.layers.convert_sync_batchnorm, nn.SyncBatchNorm.convert_sync_batchnorm,
+                                     lambda network: timm.layers.convert_splitbn_model(network, 2)])  # fmt: skip
+def test_another_batch_norm_in_the_place_of_ours(name, convert, images):
+    """What follows it, ReLU and the shortcut's sum, is kept."""
+    network = small(name, drop_path_rate=0.5).eval()
+    expected = network(images)
+    converted = convert(copy.deepcopy(network)).eval()
+    assert type(converted.layer1[0].bn1) is not type(network.layer1[0].bn1)
+    torch.testing.assert_close(converted(images), expected)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("name", DEPTH26)
 def test_tracing_copying_and_other_channels(name, images):

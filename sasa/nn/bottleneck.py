@@ -5,7 +5,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from sasa.nn.attention import AttentionOptions, LocalAttention
-from sasa.nn.norm import BatchNorm
+from sasa.nn.norm import BatchNorm, normalise
 
 EXPANSION = 4
 
@@ -49,19 +49,21 @@ class Bottleneck(nn.Module):
         super().__init__()
         out_channels = width * EXPANSION
         self.conv1 = Pointwise(in_channels, width)
-        self.bn1 = BatchNorm(width, relu=True, backend=options.backend)
+        self.bn1 = BatchNorm(width, options.backend)
         self.conv2 = spatial(primitive, width, width, stride, options)
-        self.bn2 = BatchNorm(width, relu=True, backend=options.backend)
+        self.bn2 = BatchNorm(width, options.backend)
         self.conv3 = Pointwise(width, out_channels)
-        self.bn3 = BatchNorm(out_channels, backend=options.backend)
+        self.bn3 = BatchNorm(out_channels, options.backend)
         self.drop_path = DropPath(drop_path) if drop_path else None
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
-            norm = BatchNorm(out_channels, backend=options.backend)
+            norm = BatchNorm(out_channels, options.backend)
             self.downsample = nn.Sequential(Pointwise(in_channels, out_channels, stride), norm)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.bn1(self.conv1(x))
-        x = self.conv3(self.bn2(self.conv2(x)))
-        return self.bn3(x, shortcut) if self.drop_path is None else (self.drop_path(self.bn3(x)) + shortcut).relu()
+        x = normalise(self.bn1, self.conv1(x), relu=True)
+        x = self.conv3(normalise(self.bn2, self.conv2(x), relu=True))
+        if self.drop_path is None:
+            return normalise(self.bn3, x, shortcut, relu=True)
+        return (self.drop_path(self.bn3(x)) + shortcut).relu()

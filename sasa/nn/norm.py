@@ -5,14 +5,22 @@ from torch import Tensor, nn
 from sasa.ops import batch_norm
 
 
+def normalise(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None, relu: bool = False) -> Tensor:
+    """norm(x), plus the shortcut if there is one, then ReLU if asked for; norm may be what stands in BatchNorm's place."""
+    if isinstance(norm, BatchNorm):
+        return norm(x, shortcut, relu)
+    y = norm(x) if shortcut is None else norm(x) + shortcut
+    return y.relu() if relu else y
+
+
 class BatchNorm(nn.BatchNorm2d):
-    """nn.BatchNorm2d, then ReLU if asked for; forward's shortcut is added before. On a CPU one operation (sasa/ops)."""
+    """nn.BatchNorm2d; forward adds a shortcut and takes ReLU, if asked for. On a CPU one operation (sasa/ops)."""
 
-    def __init__(self, channels: int, relu: bool = False, backend: str = "auto") -> None:
+    def __init__(self, channels: int, backend: str = "auto") -> None:
         super().__init__(channels)
-        self.relu, self.backend = relu, backend
+        self.backend = backend
 
-    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, shortcut: Tensor | None = None, relu: bool = False) -> Tensor:
         momentum = self.momentum or 0.0
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
@@ -28,10 +36,7 @@ class BatchNorm(nn.BatchNorm2d):
             self.training or self.running_mean is None,
             momentum,
             self.eps,
-            relu=self.relu,
+            relu=relu,
             shortcut=shortcut,
             backend=self.backend,
         )
-
-    def extra_repr(self) -> str:
-        return super().extra_repr() + f", relu={self.relu}"

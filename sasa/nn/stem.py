@@ -7,19 +7,22 @@ import torch
 from torch import Tensor, nn
 
 from sasa.nn.attention import AttentionOptions, check_heads, relative_embeddings
-from sasa.nn.norm import BatchNorm
+from sasa.nn.norm import BatchNorm, normalise
 from sasa.ops import stem_attention
 from sasa.ops.stem.arguments import BLOCK, OFFSETS
 
 
-class ConvStem(nn.Sequential):
+class ConvStem(nn.Module):
     """7x7 convolution stride 2, BN, ReLU, 3x3 max pool stride 2."""
 
     def __init__(self, in_channels: int, channels: int, backend: str) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
-        self.bn1 = BatchNorm(channels, relu=True, backend=backend)
+        self.bn1 = BatchNorm(channels, backend)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.maxpool(normalise(self.bn1, self.conv1(x), relu=True))
 
 
 class AttentionStem(nn.Module):
