@@ -94,10 +94,12 @@ class Comparison:
             setting.append("of several versions of sasa, whose numbers do not compare")
         if "ap" in self.table.measures and self.runs:
             setting.append(start_of(self.runs))
-        if self.variant.startswith(SHIPPED):
-            setting.append(f"{self.variant} with the project")
-        elif self.variant:
-            setting.append(f"with {self.variant}")
+        overrides = self.variant
+        if overrides.startswith(SHIPPED):
+            setting.append(f"{SHIPPED} with the project")
+            overrides = overrides.removeprefix(SHIPPED).removeprefix(", ")
+        if overrides:
+            setting.append(f"with {overrides}")
         split = {"validation": "validation split", "test": "test images"}[self.table.split]
         measure = MEASURES[self.table.measures[0]]
         return clean("ours: " + ", ".join(setting) + f"; paper: {self.table.setting}; {measure} on the {split}.")
