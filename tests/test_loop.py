@@ -1,6 +1,8 @@
-"""What the training loop leaves and obeys: lines of metrics, checkpoints, losses that are none, signals, waiting."""
+"""What the training loop leaves, obeys and says: metrics, checkpoints, lost losses, signals, waiting; its device and tracker."""
 
+import io
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +19,11 @@ from sasa.config.schema import Config
 from sasa.errors import Diverged, InputError, Stopped
 from sasa.records.result import Run
 from sasa.train import checkpoint
+from sasa.train.device import taken_device
 from sasa.train.hunger import Hunger
 from sasa.train.metrics import hits
 from sasa.train.session import check_images, last_checkpoint, sizes
-from sasa.train.track import Tracker
+from sasa.train.track import Tracker, open_tracker
 
 
 def plain(config: Config) -> Plain:
@@ -119,3 +122,28 @@ def test_waiting_for_images_is_told_once_where_it_takes_much_and_long(monkeypatc
     busy = Hunger(data())
     assert share(busy, 100, 60, 29) == 0.0
     assert busy.advice() == ""
+
+
+def test_the_cpu_is_taken_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with taken_device("cpu", tmp_path) as device:
+        assert device.type == "cpu"
+
+
+def test_a_tracker_without_its_package_is_refused_or_done_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def opened(kind: str) -> tuple[Tracker, str]:
+        config = small(tmp_path, f"tracker={kind}")
+        console = Console(file=io.StringIO(), width=200)
+        tracker = open_tracker(config, {}, trainer_of(config, plain(config)).record, console)
+        return tracker, console.file.getvalue()
+
+    for package in ("wandb", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match="tracker=tensorboard needs the package tensorboard: pip install tensorboard"):
+        opened("tensorboard")
+    tracker, said = opened("wandb")
+    assert type(tracker) is Tracker
+    assert said.startswith("W&B could not start (import of wandb halted")
+    assert said.endswith("): this run is kept in its own files only\n")

@@ -31,6 +31,7 @@ from sasa.report.paper import TABLES
 from sasa.train import checkpoint
 from sasa.train.classification import Classification
 from sasa.train.display import Display
+from sasa.train.display import clock as clock_text
 from sasa.train.loop import Trainer, seed_everything
 from sasa.train.pretrained import read_file
 from sasa.train.track import Tracker
@@ -455,6 +456,8 @@ def test_a_line_of_progress_fits_the_terminal_and_says_what_matters_first(monkey
     assert shown(80, None) == f"{title}|1:40 left  epoch 3/5"
     assert shown(80, (2, 4)) == f"2/4 {title}|1:40 left, all 8:20"
     assert shown(160, (4, 4)).endswith("|1:40 left  " + whole.split("  ", 1)[1])
+
+    assert [clock_text(seconds) for seconds in (9, 3599, 3600)] == ["0:09", "59:59", "1:00:00"]
 
     file = io.StringIO()
     display = Display(Console(width=200, file=file), title, 100, 0, None)

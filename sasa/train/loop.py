@@ -207,7 +207,7 @@ class Trainer:
             if value.grad is None:
                 value.grad = torch.zeros_like(value)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         if self.average:
             self.average.update(self.model, self.steps_done + 1)
 
