@@ -107,6 +107,7 @@ def test_what_tells_of_the_machine_stays_behind(tmp_path: Path) -> None:
     assert (run.host, run.pid, run.tracker_url) == ("", None, "")
 
 
+@pytest.mark.slow
 def test_shipped_results_stand_beside_one_s_own(tmp_path: Path) -> None:
     """In a fresh clone the pages show them; later they never mix with runs of one's own."""
     add_table(tmp_path / "elsewhere", "table5", scale="cifar10", seeds=3)

@@ -86,6 +86,7 @@ def test_the_scale_of_coco_asks_for_its_folder(tmp_path: Path) -> None:
     refused(ended, "data.root=null, but the images are read from a folder: set data.root")
 
 
+@pytest.mark.slow
 def test_help_and_composition_do_not_import_torch(tmp_path: Path) -> None:
     ended = call_fresh("--help", options=["-X", "importtime"])
     assert ended.code == 0

@@ -202,6 +202,7 @@ def test_pictures_of_a_run_in_progress_are_of_held_out_images(tmp_path: Path) ->
     assert "Held-out images with" in pages["interrupted"]
 
 
+@pytest.mark.slow
 def test_five_hundred_runs_in_time_and_without_torch(tmp_path: Path) -> None:
     add_many(tmp_path, 500)
     program = (
@@ -220,6 +221,7 @@ def test_five_hundred_runs_in_time_and_without_torch(tmp_path: Path) -> None:
     assert max(path.stat().st_size for path in (tmp_path / "dashboard").glob("*")) < 1_000_000
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_from_elsewhere(tmp_path: Path) -> None:
     add_table(tmp_path, "table4", seeds=1, files=True)
     build(tmp_path, tmp_path / "dashboard")
@@ -232,6 +234,7 @@ def test_nothing_is_fetched_from_elsewhere(tmp_path: Path) -> None:
             assert all((path.parent / source).exists() for source in local), path
 
 
+@pytest.mark.slow
 def test_the_script_of_the_charts_is_written_once(tmp_path: Path) -> None:
     script.place(tmp_path)
     path = tmp_path / script.NAME

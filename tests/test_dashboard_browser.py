@@ -30,7 +30,10 @@ from sasa.report.tables.text import comma_separated, latex, markdown
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: make setup")
 expect = playwright.expect
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
 DRAWN = "figure.chart .plot svg.marks"

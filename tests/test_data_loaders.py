@@ -154,6 +154,7 @@ def test_a_jpeg_has_the_pixels_that_pillow_finds(kind: str) -> None:
         decoded(file.getvalue()[:-40])
 
 
+@pytest.mark.slow
 def test_a_resized_picture_has_the_same_bits_on_any_processor(capsys: pytest.CaptureFixture[str]) -> None:
     code = (
         "import hashlib, torch; from sasa.data.transforms import resized; "
