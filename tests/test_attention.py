@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -115,6 +116,7 @@ def stem_definition(stem: AttentionStem, kind: str, x: torch.Tensor) -> torch.Te
     size = channels // stem.heads
     output = torch.zeros(channels, height, width, dtype=x.dtype)
 
+    @cache
     def value(a: int, b: int) -> torch.Tensor:
         if kind == "attention":
             return stem.value.project.weight @ x[:, a, b]

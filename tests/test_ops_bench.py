@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from sasa.bench import __main__ as command
 from sasa.bench import contenders, detectors, measure, models, ops, ranks, stems
+from sasa.config.identity import at_paper_size
 from sasa.nn.attention import AttentionOptions
 from sasa.nn.stem import build_stem
 from sasa.ops import reference
@@ -80,6 +82,8 @@ def test_the_command_prints_and_writes_rows(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.slow
 def test_detectors_are_timed_beside_torchvisions(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(detectors, "SIDE", 192)
+    # of a quarter of the width: what is timed does not matter here
+    monkeypatch.setattr(detectors, "at_paper_size", lambda config: replace(at_paper_size(config), scale=config.scale))
     monkeypatch.setattr(sys, "argv", ["bench", "detectors", "--quick", "--device", "cpu"])
     command.main()
     printed = capsys.readouterr().out
