@@ -36,6 +36,15 @@ compare(Case(1, 5, 9, 2, 4, 5, "position", "zero"), "triton", torch.float32)
 compare(Case(1, 6, 4, 1, 5, 3, "content", "mask"), "triton", torch.float32)
 compare(Case(1, 3, 12, 1, 16, 9, "content", "zero"), "triton", torch.float16)
 """
+VARIANTS = """
+from sasa.ops import triton_backend
+for triton_backend.variant in range(1, len(triton_backend.variants(7, 8, 2))):
+    compare(Case(1, 9, 9, 2, 8, 5), "triton", torch.float32)
+    compare(Case(1, 6, 5, 2, 6, 3, "position", "zero", 0.5), "triton", torch.bfloat16)
+    compare(Case(1, 5, 6, 2, 4, 3, "content"), "triton", torch.float16)
+    compare(Case(1, 1, 1, 1, 2, 7), "triton", torch.float32)
+triton_backend.variant = 0
+"""
 STEMS = """
 import itertools
 import test_ops_stem as stems
@@ -84,17 +93,17 @@ def run(code: str, **environment: str) -> None:
 
 @pytest.mark.slow
 def test_the_kernels_are_the_equation_in_the_interpreter() -> None:
-    run(INTERPRETED + STEMS + REST, TRITON_INTERPRET="1")
+    run(INTERPRETED + VARIANTS + STEMS + REST, TRITON_INTERPRET="1")
 
 
 @pytest.mark.slow
 def test_the_kernels_compile_without_spills_at_the_papers_shapes() -> None:
-    command = [sys.executable, str(TESTS / "triton_resources.py"), "80,90", "bf16", "7", "8", "16", "32", "64"]
+    command = [sys.executable, str(TESTS / "triton_resources.py"), "80,90", "bf16", "7", "8", "16", "32x4", "64"]
     environment = {x: y for x, y in os.environ.items() if x != "TRITON_INTERPRET"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert len(report) == 24 + 8
+    assert len(report) == 24 + 18 + 8
     spilled = {x: y for x, y in report.items() if y["stores"] or y["loads"]}
     assert not spilled
 

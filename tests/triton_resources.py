@@ -1,5 +1,6 @@
 """Registers and spills of the Triton kernels compiled for a GPU that is not here. Run by test_ops_triton.py, which needs
-a process without TRITON_INTERPRET: `python triton_resources.py ARCHITECTURE,... DTYPE EXTENT DIM...` prints JSON."""
+a process without TRITON_INTERPRET: `python triton_resources.py ARCHITECTURE,... DTYPE EXTENT DIM...` prints JSON; of
+DIMxCOUNT the first so many variants."""
 
 import json
 import re
@@ -22,8 +23,10 @@ STEM_NAMES = ("content", "relative", "values", "counts", "means", "squares", "co
 STEM_NAMES += ("d_content", "d_relative", "d_values")
 
 
-def attention(kernel: triton.JITFunction, architecture: int, dtype: str, extent: int, dim: int) -> dict[str, int]:
-    """The report on a kernel of local attention."""
+def attention(
+    kernel: triton.JITFunction, architecture: int, dtype: str, extent: int, dim: int, blocks: dict[str, int]
+) -> dict[str, int]:
+    """The report on a kernel of local attention with these block sizes."""
     size = 4 if dtype == "fp32" else 2
     constants = {
         "CONTENT": True,
@@ -32,7 +35,7 @@ def attention(kernel: triton.JITFunction, architecture: int, dtype: str, extent:
         "UPCAST": False,
         "EXTENT": extent,
         "DIM": dim,
-        **triton_backend.tiles(extent, dim, size),
+        **blocks,
     }
     kinds = {**dict.fromkeys(NAMES, f"*{dtype}"), **POINTERS, "scale": "fp32"}
     return resources(kernel, architecture, kinds, constants, triton_backend.warps(dim, size))
@@ -81,9 +84,13 @@ if __name__ == "__main__":
     report = {}
     for architecture in map(int, architectures.split(",")):
         for kernel in kernels:
-            for dim in dims:
-                found = attention(getattr(triton_kernels, kernel), architecture, dtype, int(extent), int(dim))
-                report[f"{kernel} {dim} sm_{architecture}"] = found
+            for word in dims:
+                dim, count = map(int, word.split("x")) if "x" in word else (int(word), 1)
+                for blocks in triton_backend.variants(int(extent), dim, 4 if dtype == "fp32" else 2)[:count]:
+                    found = attention(getattr(triton_kernels, kernel), architecture, dtype, int(extent), dim, blocks)
+                    report[f"{kernel} {dim} {blocks['TALL']}x{blocks['WIDE']}x{blocks['ROWS']} sm_{architecture}"] = (
+                        found
+                    )
         for kernel in ("forward_kernel", "backward_kernel"):
             for side in (1, 4):
                 found = stem(getattr(stem_kernels, kernel), architecture, dtype, side, 16)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sasa.ops import local_attention
+from sasa.ops import local_attention, triton_backend
 
 FLEX_DIM = 16  # the narrowest head that FlexAttention takes on a GPU
 Contender = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -66,11 +66,12 @@ def shifted(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tens
     return output.flatten(-2)
 
 
-def ours(backend: str) -> Contender:
-    """One backend of this package."""
+def ours(backend: str, variant: int = 0) -> Contender:
+    """One backend of this package; the Triton kernels in one of their variants, from then on."""
 
     def attention(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
         heads, extent, _ = row.shape
+        triton_backend.variant = variant  # also of the backward pass, in whatever thread
         return local_attention(query, key, value, heads=heads, extent=extent, row=row, column=column, backend=backend)
 
     return attention

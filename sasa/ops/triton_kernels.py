@@ -1,7 +1,7 @@
 """The Triton kernels: fused forward and backward of local attention for NVIDIA GPUs. Launched by triton_backend.
 
-A program has one head of one image and a tile of TALL x WIDE pixels. It walks over the rows of the tile's halo, HALO
-pixels each (a power of two that holds WIDE + extent - 1), so that each product is a matrix product of tensor cores.
+A program has one head of one image and a tile of TALL x WIDE pixels. It walks over the rows of the tile's halo, ROWS at
+once and HALO pixels each (a power of two that holds WIDE + extent - 1), so that each product is a matrix product of tensor cores.
 Channels are padded to CHANNELS and offsets to OFFSETS, powers of two of at least 16. q.r needs no extent^2 terms either:
 q times all row embeddings and all column embeddings are two small matrices, read at the offset of each key.
 """
@@ -11,10 +11,11 @@ import triton.language as tl
 
 
 @triton.jit
-def program_tile(tiles_wide, heads, TALL: tl.constexpr, WIDE: tl.constexpr):
+def program_tile(width, heads, TALL: tl.constexpr, WIDE: tl.constexpr):
     """This program's image, head and tile, and its pixels' rows and columns. The heads of a tile run side by side."""
     head = tl.program_id(0) % heads
     tile = tl.program_id(0) // heads
+    tiles_wide = tl.cdiv(width, WIDE)
     pixel = tl.arange(0, TALL * WIDE)
     y0 = tile // tiles_wide * TALL
     x0 = tile % tiles_wide * WIDE
@@ -53,27 +54,48 @@ def load_embedding(
 
 
 @triton.jit
+def halo(ROWS: tl.constexpr, HALO: tl.constexpr):
+    """Row and column of what is taken of the halo at once: (ROWS * HALO) each."""
+    place = tl.arange(0, ROWS * HALO)
+    if ROWS == 1:  # whose zeros need no registers
+        return tl.zeros([HALO], tl.int32), place
+    return place // HALO, place % HALO
+
+
+@triton.jit
+def at_rows(by_row, h, i, r, ROWS: tl.constexpr, OFFSETS: tl.constexpr):
+    """q . row of each pixel and key (pixels, ROWS * HALO), from q times all embeddings (pixels, OFFSETS): r is the key's row."""
+    offset = tl.arange(0, OFFSETS)[None, :]
+    found = tl.sum(tl.where(offset == (h - i)[:, None], by_row, 0.0), 1)[:, None]
+    for row in tl.static_range(1, ROWS):
+        of_row = tl.sum(tl.where(offset == (h + row - i)[:, None], by_row, 0.0), 1)[:, None]
+        found = tl.where(r[None, :] == row, of_row, found)
+    return found
+
+
+@triton.jit
 def forward_kernel(
-    query, key, value, row, column, output, total, scale, height, width, heads, tiles_wide,
+    query, key, value, row, column, output, total, scale, height, width, heads,
     q_image, q_row, q_pixel, k_image, k_row, k_pixel, v_image, v_row, v_pixel,
     CONTENT: tl.constexpr, POSITION: tl.constexpr, ZERO: tl.constexpr, EXTENT: tl.constexpr, DIM: tl.constexpr,
-    TALL: tl.constexpr, WIDE: tl.constexpr, HALO: tl.constexpr, OFFSETS: tl.constexpr, CHANNELS: tl.constexpr,
-    UPCAST: tl.constexpr,
+    TALL: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, HALO: tl.constexpr, OFFSETS: tl.constexpr,
+    CHANNELS: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """Output, and the log-sum-exp in base 2 of logits times log2(e) as natural logarithm. scale carries log2(e)."""
     PAD: tl.constexpr = EXTENT // 2
     HALF: tl.constexpr = DIM // 2
-    image, head, y0, x0, i, j = program_tile(tiles_wide, heads, TALL, WIDE)
+    image, head, y0, x0, i, j = program_tile(width, heads, TALL, WIDE)
     y, x = y0 + i, x0 + j
     q = load_pixels(query + image * q_image + head * DIM, y, x, height, width, q_row, q_pixel, DIM, CHANNELS, UPCAST)
-    b = tl.arange(0, HALO)[None, :] - j[:, None]  # column offset of each key, by query
+    r, c = halo(ROWS, HALO)
+    b = c[None, :] - j[:, None]  # column offset of each key, by query
     if POSITION:
         rows = load_embedding(row, head, EXTENT, 0, HALF, OFFSETS, CHANNELS, UPCAST)
         columns = load_embedding(column, head, EXTENT, HALF, HALF, OFFSETS, CHANNELS, UPCAST)
         by_row = tl.dot(q, tl.trans(rows), input_precision="ieee")  # pixels, OFFSETS
         by_column = tl.dot(q, tl.trans(columns), input_precision="ieee")
-        across = tl.gather(by_column, tl.minimum(tl.maximum(b, 0), EXTENT - 1), 1)  # pixels, HALO
-    key_x = x0 - PAD + tl.arange(0, HALO)
+        across = tl.gather(by_column, tl.minimum(tl.maximum(b, 0), EXTENT - 1), 1)  # pixels, keys
+    key_x = x0 - PAD + c
     seen = (b >= 0) & (b < EXTENT)
     first, last = 0, TALL + EXTENT - 1
     if not ZERO:
@@ -82,19 +104,21 @@ def forward_kernel(
     most = tl.full([TALL * WIDE], float("-inf"), tl.float32)
     sums = tl.zeros([TALL * WIDE], tl.float32)
     result = tl.zeros([TALL * WIDE, CHANNELS], tl.float32)
-    for h in range(first, last):
-        key_y = key_x * 0 + (y0 - PAD + h)
-        a = h - i
-        logits = tl.zeros([TALL * WIDE, HALO], tl.float32)
+    for h in range(first, last, ROWS):
+        key_y = y0 - PAD + h + r
+        a = (h + r)[None, :] - i[:, None]  # row offset of each key, by query
+        logits = tl.zeros([TALL * WIDE, ROWS * HALO], tl.float32)
         if CONTENT:
             k = load_pixels(
                 key + image * k_image + head * DIM, key_y, key_x, height, width, k_row, k_pixel, DIM, CHANNELS, UPCAST
             )
             logits = tl.dot(q, tl.trans(k), input_precision="ieee")
         if POSITION:
-            offset = tl.arange(0, OFFSETS)[None, :]
-            logits += across + tl.sum(tl.where(offset == a[:, None], by_row, 0.0), 1)[:, None]
-        logits = tl.where(seen & ((a >= 0) & (a < EXTENT))[:, None], logits * scale, float("-inf"))
+            logits += across + at_rows(by_row, h, i, r, ROWS, OFFSETS)
+        taken = seen & (a >= 0) & (a < EXTENT)
+        if ROWS > 1 and not ZERO:  # of the last rows some may lie below the image
+            taken = taken & (key_y < height)[None, :]
+        logits = tl.where(taken, logits * scale, float("-inf"))
         new = tl.maximum(most, tl.max(logits, 1))
         base = tl.where(new == float("-inf"), 0.0, new)  # no key yet: exp2(-inf - 0) = 0, where -inf - -inf is NaN
         weights = tl.exp2(logits - base[:, None])
@@ -115,11 +139,11 @@ def forward_kernel(
 @triton.jit
 def backward_query_kernel(
     gradient, query, key, value, row, column, output, total, d_query, means, shares,
-    scale, height, width, heads, tiles_wide,
+    scale, height, width, heads,
     q_image, q_row, q_pixel, k_image, k_row, k_pixel, v_image, v_row, v_pixel,
     CONTENT: tl.constexpr, POSITION: tl.constexpr, ZERO: tl.constexpr, EXTENT: tl.constexpr, DIM: tl.constexpr,
-    TALL: tl.constexpr, WIDE: tl.constexpr, HALO: tl.constexpr, OFFSETS: tl.constexpr, CHANNELS: tl.constexpr,
-    UPCAST: tl.constexpr,
+    TALL: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, HALO: tl.constexpr, OFFSETS: tl.constexpr,
+    CHANNELS: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """d_query, the means output . gradient for the other kernel, and this tile's share of d_row and d_column.
 
@@ -127,7 +151,7 @@ def backward_query_kernel(
     """
     PAD: tl.constexpr = EXTENT // 2
     HALF: tl.constexpr = DIM // 2
-    image, head, y0, x0, i, j = program_tile(tiles_wide, heads, TALL, WIDE)
+    image, head, y0, x0, i, j = program_tile(width, heads, TALL, WIDE)
     y, x = y0 + i, x0 + j
     q = load_pixels(query + image * q_image + head * DIM, y, x, height, width, q_row, q_pixel, DIM, CHANNELS, UPCAST)
     pixels = heads * DIM
@@ -139,7 +163,8 @@ def backward_query_kernel(
     inside = (y < height) & (x < width)
     tl.store(means + at, mean, mask=inside)
     sums = tl.load(total + at, mask=inside, other=0.0) * 1.4426950408889634
-    b = tl.arange(0, HALO)[None, :] - j[:, None]
+    r, c = halo(ROWS, HALO)
+    b = c[None, :] - j[:, None]
     offset = tl.arange(0, OFFSETS)[None, :]
     if POSITION:
         rows = load_embedding(row, head, EXTENT, 0, HALF, OFFSETS, CHANNELS, UPCAST)
@@ -148,26 +173,29 @@ def backward_query_kernel(
         by_column = tl.dot(q, tl.trans(columns), input_precision="ieee")
         across = tl.gather(by_column, tl.minimum(tl.maximum(b, 0), EXTENT - 1), 1)
         d_rows = tl.zeros([TALL * WIDE, OFFSETS], tl.float32)
-        d_across = tl.zeros([TALL * WIDE, HALO], tl.float32)
-    key_x = x0 - PAD + tl.arange(0, HALO)
+        d_across = tl.zeros([TALL * WIDE, ROWS * HALO], tl.float32)
+    key_x = x0 - PAD + c
     seen = (b >= 0) & (b < EXTENT)
     first, last = 0, TALL + EXTENT - 1
     if not ZERO:
         seen = seen & ((key_x >= 0) & (key_x < width))[None, :]
         first, last = tl.maximum(0, PAD - y0), tl.minimum(last, height + PAD - y0)
     result = tl.zeros([TALL * WIDE, CHANNELS], tl.float32)
-    for h in range(first, last):
-        key_y = key_x * 0 + (y0 - PAD + h)
-        a = h - i
-        logits = tl.zeros([TALL * WIDE, HALO], tl.float32)
+    for h in range(first, last, ROWS):
+        key_y = y0 - PAD + h + r
+        a = (h + r)[None, :] - i[:, None]  # row offset of each key, by query
+        logits = tl.zeros([TALL * WIDE, ROWS * HALO], tl.float32)
         if CONTENT:
             k = load_pixels(
                 key + image * k_image + head * DIM, key_y, key_x, height, width, k_row, k_pixel, DIM, CHANNELS, UPCAST
             )
             logits = tl.dot(q, tl.trans(k), input_precision="ieee")
         if POSITION:
-            logits += across + tl.sum(tl.where(offset == a[:, None], by_row, 0.0), 1)[:, None]
-        logits = tl.where(seen & ((a >= 0) & (a < EXTENT))[:, None], logits * scale - sums[:, None], float("-inf"))
+            logits += across + at_rows(by_row, h, i, r, ROWS, OFFSETS)
+        taken = seen & (a >= 0) & (a < EXTENT)
+        if ROWS > 1 and not ZERO:
+            taken = taken & (key_y < height)[None, :]
+        logits = tl.where(taken, logits * scale - sums[:, None], float("-inf"))
         weights = tl.exp2(logits)
         v = load_pixels(
             value + image * v_image + head * DIM, key_y, key_x, height, width, v_row, v_pixel, DIM, CHANNELS, UPCAST
@@ -176,38 +204,43 @@ def backward_query_kernel(
         if CONTENT:
             result += tl.dot(d_logits.to(k.dtype), k, input_precision="ieee")
         if POSITION:
-            d_rows += tl.where(offset == a[:, None], tl.sum(d_logits, 1)[:, None], 0.0)
+            for n in tl.static_range(ROWS):
+                of_row = tl.sum(tl.where(r[None, :] == n, d_logits, 0.0), 1)[:, None]
+                d_rows += tl.where(offset == (h + n - i)[:, None], of_row, 0.0)
             d_across += d_logits
     natural = scale * 0.6931471805599453
     if POSITION:
-        d_columns = tl.gather(d_across, tl.minimum(j[:, None] + offset, HALO - 1), 1)
+        place = tl.minimum(j[:, None] + offset, HALO - 1)
+        d_columns = tl.gather(d_across, place, 1)
+        for n in tl.static_range(1, ROWS):
+            d_columns += tl.gather(d_across, place + n * HALO, 1)
         d_columns = tl.where(offset < EXTENT, d_columns, 0.0)
         d_rows, d_columns = d_rows.to(q.dtype), d_columns.to(q.dtype)
         result += tl.dot(d_rows, rows, input_precision="ieee") + tl.dot(d_columns, columns, input_precision="ieee")
         share = (image * tl.num_programs(0) + tl.program_id(0)) * 2 * EXTENT * HALF
-        c = tl.arange(0, CHANNELS)[None, :]
+        channel = tl.arange(0, CHANNELS)[None, :]
         a_of = tl.arange(0, OFFSETS)[:, None]
-        to = shares + share + a_of * HALF + c
+        to = shares + share + a_of * HALF + channel
         row_share = tl.dot(tl.trans(d_rows), q, input_precision="ieee") * natural
-        tl.store(to, row_share, mask=(a_of < EXTENT) & (c < HALF))
+        tl.store(to, row_share, mask=(a_of < EXTENT) & (channel < HALF))
         column_share = tl.dot(tl.trans(d_columns), q, input_precision="ieee") * natural
-        tl.store(to + (EXTENT - 1) * HALF, column_share, mask=(a_of < EXTENT) & (c >= HALF) & (c < DIM))
+        tl.store(to + (EXTENT - 1) * HALF, column_share, mask=(a_of < EXTENT) & (channel >= HALF) & (channel < DIM))
     store_pixels(d_query + whole, result * natural, y, x, height, width, width * pixels, pixels, DIM, CHANNELS)
 
 
 @triton.jit
 def backward_key_kernel(
     gradient, query, key, value, row, column, total, means, d_key, d_value,
-    scale, height, width, heads, tiles_wide,
+    scale, height, width, heads,
     q_image, q_row, q_pixel, k_image, k_row, k_pixel, v_image, v_row, v_pixel,
     CONTENT: tl.constexpr, POSITION: tl.constexpr, ZERO: tl.constexpr, EXTENT: tl.constexpr, DIM: tl.constexpr,
-    TALL: tl.constexpr, WIDE: tl.constexpr, HALO: tl.constexpr, OFFSETS: tl.constexpr, CHANNELS: tl.constexpr,
-    UPCAST: tl.constexpr,
+    TALL: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, HALO: tl.constexpr, OFFSETS: tl.constexpr,
+    CHANNELS: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """d_key and d_value of a tile of keys, walking over the rows of queries that see it. Matrices are (keys, queries)."""
     PAD: tl.constexpr = EXTENT // 2
     HALF: tl.constexpr = DIM // 2
-    image, head, y0, x0, i, j = program_tile(tiles_wide, heads, TALL, WIDE)
+    image, head, y0, x0, i, j = program_tile(width, heads, TALL, WIDE)
     y, x = y0 + i, x0 + j
     v = load_pixels(value + image * v_image + head * DIM, y, x, height, width, v_row, v_pixel, DIM, CHANNELS, UPCAST)
     if CONTENT:
@@ -217,14 +250,18 @@ def backward_key_kernel(
         rows = load_embedding(row, head, EXTENT, 0, HALF, OFFSETS, CHANNELS, UPCAST)
         columns = load_embedding(column, head, EXTENT, HALF, HALF, OFFSETS, CHANNELS, UPCAST)
     d_values = tl.zeros([TALL * WIDE, CHANNELS], tl.float32)
-    query_x = x0 - PAD + tl.arange(0, HALO)
+    r, c = halo(ROWS, HALO)
+    query_x = x0 - PAD + c
     b = x[:, None] - query_x[None, :] + PAD  # column offset of the key, by query
     inside = (query_x >= 0) & (query_x < width)
     seen = (b >= 0) & (b < EXTENT) & inside[None, :]
     pixels = heads * DIM
     # Queries lie inside the image whatever the border; keys outside it have no gradient.
-    for h in range(tl.maximum(0, PAD - y0), tl.minimum(TALL + EXTENT - 1, height + PAD - y0)):
-        query_y = query_x * 0 + (y0 - PAD + h)
+    for h in range(tl.maximum(0, PAD - y0), tl.minimum(TALL + EXTENT - 1, height + PAD - y0), ROWS):
+        query_y = y0 - PAD + h + r
+        here = inside
+        if ROWS > 1:  # of the last rows some may lie below the image
+            here = inside & (query_y < height)
         q = load_pixels(
             query + image * q_image + head * DIM, query_y, query_x, height, width, q_row, q_pixel, DIM, CHANNELS, UPCAST
         )
@@ -233,19 +270,21 @@ def backward_key_kernel(
             query_y, query_x, height, width, width * pixels, pixels, DIM, CHANNELS, UPCAST,
         )  # fmt: skip
         at = image * height * width * heads + (query_y * width + query_x) * heads + head
-        sums = tl.load(total + at, mask=inside, other=0.0) * 1.4426950408889634
-        mean = tl.load(means + at, mask=inside, other=0.0)
-        a = i + EXTENT - 1 - h  # row offset of the key
-        logits = tl.zeros([TALL * WIDE, HALO], tl.float32)
+        sums = tl.load(total + at, mask=here, other=0.0) * 1.4426950408889634
+        mean = tl.load(means + at, mask=here, other=0.0)
+        a = i[:, None] + (EXTENT - 1 - h - r)[None, :]  # row offset of the key, by query
+        logits = tl.zeros([TALL * WIDE, ROWS * HALO], tl.float32)
         if CONTENT:
             logits = tl.dot(k, tl.trans(q), input_precision="ieee")
         if POSITION:
             by_row = tl.dot(rows, tl.trans(q), input_precision="ieee")  # OFFSETS, queries
             by_column = tl.dot(columns, tl.trans(q), input_precision="ieee")
-            a_of = tl.minimum(tl.maximum(a[:, None] + tl.zeros([1, HALO], tl.int32), 0), EXTENT - 1)
+            a_of = tl.minimum(tl.maximum(a, 0), EXTENT - 1)
             b_of = tl.minimum(tl.maximum(b, 0), EXTENT - 1)
             logits += tl.gather(by_row, a_of, 0) + tl.gather(by_column, b_of, 0)
-        taken = seen & ((a >= 0) & (a < EXTENT))[:, None]
+        taken = seen & (a >= 0) & (a < EXTENT)
+        if ROWS > 1:
+            taken = taken & here[None, :]
         weights = tl.exp2(tl.where(taken, logits * scale - sums[None, :], float("-inf")))
         d_values += tl.dot(weights.to(g.dtype), g, input_precision="ieee")
         if CONTENT:

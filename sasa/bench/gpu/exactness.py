@@ -11,7 +11,7 @@ from torch import Tensor
 from sasa.bench.gpu.runner import Row, Tell
 from sasa.bench.gpu.setting import Setting
 from sasa.bench.ops import HEADS, SHAPES
-from sasa.ops import local_attention, stem_attention
+from sasa.ops import local_attention, stem_attention, triton_backend
 from sasa.ops.stem.arguments import OFFSETS, PLACES
 
 UNITS = {torch.float32: 40, torch.bfloat16: 4, torch.float16: 4}  # in the last place, that a result may be off
@@ -29,9 +29,11 @@ class Attention(NamedTuple):
     terms: str = "both"  # q.k and q.r; or "content" or "position" alone
     border: str = "mask"
     fused: bool = False  # whether query, key and value are parts of one map
+    variant: int = 0  # of the kernels' block sizes
 
     def __str__(self) -> str:
         parts = ", parts of one map" if self.fused else ""
+        parts += f", variant {self.variant}" if self.variant else ""
         shape = f"{self.batch}x{self.height}x{self.width}, {self.heads} heads of {self.dim}, k = {self.extent}"
         return f"{shape}, {self.terms}, {self.border}{parts}"
 
@@ -51,6 +53,7 @@ class Attention(NamedTuple):
 
     def run(self, inputs: dict[str, Tensor | None], backend: str) -> dict[str, Tensor]:
         """Its output."""
+        triton_backend.variant = self.variant  # also of the backward pass, in whatever thread
         options = {"heads": self.heads, "extent": self.extent, "border": self.border, "backend": backend}
         return {"output": local_attention(**inputs, **options)}  # type: ignore[arg-type]
 
@@ -94,18 +97,21 @@ class Stem(NamedTuple):
 Case = Attention | Stem
 KINDS = ("pointwise", "convolution", "mixture")
 TERMS, BORDERS = ("both", "content", "position"), ("mask", "zero")
+VARIANTS = len(triton_backend.variants(7, 8, 2))
 
 
 def cases(small: bool) -> list[tuple[Case, torch.dtype]]:
     """All that is tried, the paper's own shapes first."""
     if small:
-        tiny: list[Case] = [Attention(1, 5, 6, 1, 8, 3), Attention(1, 9, 3, 2, 6, 3, "position", "zero", True)]
+        tiny: list[Case] = [Attention(1, 5, 6, 1, 8, 3), Attention(1, 9, 3, 2, 6, 3, "position", "zero", True, 3)]
         return [*zip(tiny, (torch.float32, torch.bfloat16), strict=True)] + [
             (Stem(1, 5, 6, 1, 4, kind), torch.float32) for kind in KINDS
         ]
     maps = [Attention(2, side, side, HEADS, channels // HEADS, 7) for side, channels in SHAPES]
     stems: list[Case] = [Stem(2, 224, 224, 4, 16, kind) for kind in KINDS]
-    odd: list[Case] = [Attention(2, 9, 13, 3, 6, 5, "both", border, True) for border in BORDERS]
+    odd: list[Case] = [
+        Attention(2, 9, 13, 2, 6, 5, "both", border, True, variant) for border in BORDERS for variant in range(VARIANTS)
+    ]
     odd += [Attention(1, 1, 1, 1, 2, 7), Attention(1, 20, 3, 2, 32, 11), Attention(2, 5, 70, 4, 16, 9)]
     odd += [Stem(3, 9, 13, 2, 6, kind) for kind in KINDS] + [Stem(1, 1, 1, 1, 2, kind) for kind in KINDS]
     other = [
@@ -114,7 +120,8 @@ def cases(small: bool) -> list[tuple[Case, torch.dtype]]:
         for terms, border in product(TERMS, BORDERS)
         if (terms, border) != ("both", "mask")
     ]
-    return list(product([*maps, *stems, *odd], UNITS)) + list(product(other, UNITS))
+    varied = [x._replace(variant=variant) for x in maps for variant in range(1, VARIANTS)]
+    return list(product([*maps, *stems, *odd, *other], UNITS)) + list(product(varied, (torch.bfloat16,)))
 
 
 def work(setting: Setting, shard: int, shards: int, tell: Tell) -> None:

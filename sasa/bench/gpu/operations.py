@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from sasa.bench import ops, stems
-from sasa.bench.contenders import flex, ours, unfold
+from sasa.bench.contenders import Contender, flex, ours, unfold
 from sasa.bench.gpu.runner import Row, Tell
 from sasa.bench.gpu.setting import Setting
 from sasa.bench.measure import Step, alternate, kernels
 from sasa.bench.models import measured
+from sasa.ops import triton_backend
 
 EXTENT = 7
 OURS = "ours"
@@ -31,7 +32,7 @@ def work(setting: Setting, shapes: Sequence[tuple[int, int]], rounds: int, tell:
         for side, channels in shapes:
             torch.compiler.reset()  # or one compiled function has more shapes than it may
             compared = {
-                OURS: ours("auto"),
+                **variants(setting, channels),
                 "unfold, compiled": torch.compile(unfold, dynamic=False),
                 "FlexAttention": flex(),
             }
@@ -48,6 +49,13 @@ def work(setting: Setting, shapes: Sequence[tuple[int, int]], rounds: int, tell:
                         row |= bounding.shares("forward", row, 4 * numbers, logits)
                         row |= bounding.shares("both", row, 11 * numbers, 2 * logits)
                 tell(row)
+
+
+def variants(setting: Setting, channels: int) -> dict[str, Contender]:
+    """Ours, and as it would be with each other block size of its kernels."""
+    sizes = triton_backend.variants(EXTENT, channels // ops.HEADS, setting.dtype.itemsize)
+    names = [OURS, *(f"{OURS}: {x['TALL']}x{x['WIDE']}, {x['ROWS']} rows" for x in sizes[1:])]
+    return {name: ours("auto", n) for n, name in enumerate(names)}
 
 
 def work_stems(setting: Setting, rounds: int, tell: Tell) -> None:

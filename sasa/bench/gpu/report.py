@@ -115,7 +115,7 @@ class Report:
     def bounds(self) -> Table:
         """How near ours comes to what the device's memory and its exponentials allow."""
         title = "Ours: the least time of its bytes, and of its exponentials, as shares of its time"
-        grid = made(title, "what", "forward: bytes|exponentials|both: bytes|exponentials")
+        grid = made(title, "what", "bytes|exp.|bytes, both|exp., both")
         names = [f"{phase}_of_{what}" for phase in ("forward", "both") for what in ("bytes", "exponentials")]
         for row in [*self.of("maps"), *self.of("stems")]:
             if "both_of_bytes" in row:
