@@ -67,6 +67,9 @@ def main() -> None:
             failed = command.run(device.type, batch, options.to, options.cifar)
         except InputError as error:
             parser.error(str(error))
+        except KeyboardInterrupt:
+            print(f"stopped: {options.to} has what had come", file=sys.stderr)
+            sys.exit(130)
         sys.exit(1 if failed else 0)
     if options.what == "ops":
         from sasa.bench import ops  # its contenders take seconds
