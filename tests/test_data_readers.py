@@ -259,16 +259,6 @@ def test_a_table_without_class_labels(tmp_path: Path) -> None:
         splits(data(**vars(config) | {"train_split": "practice"}))
 
 
-def test_a_set_that_is_a_program_is_not_run(tmp_path: Path) -> None:
-    pytest.importorskip("datasets")
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "own.py").write_text("raise SystemExit")
-    with pytest.raises(
-        InputError, match=r"cannot be opened \(Dataset scripts are no longer supported, but found own\.py\)"
-    ):
-        splits(data(**FOLDER | {"reader": f"hfds/{tmp_path / 'own'}", "root": str(tmp_path / "cache")}))
-
-
 def test_optional_packages_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shards(tmp_path)
     monkeypatch.setitem(sys.modules, "datasets", None)

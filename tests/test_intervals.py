@@ -38,7 +38,7 @@ def test_a_row_with_one_seed_or_without_spread_has_no_interval() -> None:
 
 
 def coverage(
-    weights: tuple[float, ...], seeds: tuple[int, ...], spreads: tuple[float, ...], times: int = 4000
+    weights: tuple[float, ...], seeds: tuple[int, ...], spreads: tuple[float, ...], times: int = 1500
 ) -> float:
     """How often the interval holds the true value, 0."""
     chance, held = np.random.default_rng(0), 0

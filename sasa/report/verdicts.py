@@ -231,7 +231,7 @@ def main(arguments: list[str]) -> None:
     known = sorted({(run.scale, run.variant) for run in runs if run.began})
     if options.scale is not None and options.scale not in {scale for scale, _ in known}:
         raise unknown("scale", options.scale, {scale for scale, _ in known})
-    chosen = [setting for setting in known if options.scale in (None, setting[0])]
+    chosen = [(scale, variant) for scale, variant in known if options.scale in (None, scale)]
     if options.format == "json":
         judged = [
             {"scale": s, "variant": v, "statements": [asdict(one) for one in judge(runs, s, v)]} for s, v in chosen
