@@ -158,3 +158,24 @@ def test_attention_whose_map_needs_no_gradient() -> None:
     layer(x).sum().backward()
     assert x.grad is None
     assert all(value.grad is not None for value in layer.parameters())
+
+
+class Twice(nn.Linear):
+    """Another layer in a projection's place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_projections_with_hooks_and_other_layers_in_their_place_are_called() -> None:
+    torch.manual_seed(0)
+    layer, x, seen = LocalAttention(4, 8, AttentionOptions(extent=3, heads=2)), map_of(2, 4, 5, 6), []
+    expected = layer(x)
+    handle = layer.query.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    torch.testing.assert_close(layer(x), expected)
+    assert seen == [(2, 5, 6, 8)]
+    handle.remove()
+    twice = Twice(4, 8, bias=False)
+    twice.load_state_dict(layer.value.state_dict())
+    layer.value = twice
+    torch.testing.assert_close(layer(x), 2 * expected)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sasa.errors import InputError
 from sasa.nn.position import sinusoids
-from sasa.ops import projected_attention
+from sasa.ops import local_attention, projected_attention
 from sasa.ops.arguments import Arguments
 
 
@@ -82,6 +82,8 @@ class LocalAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        if not all(map(plain, (self.query, self.key, self.value))):
+            return local_attention(**self.arguments(x)._asdict(), backend=self.options.backend).permute(0, 3, 1, 2)
         options = self.options
         return projected_attention(
             self.pixels(x),
@@ -96,6 +98,15 @@ class LocalAttention(nn.Module):
             border=options.border,
             backend=options.backend,
         ).permute(0, 3, 1, 2)
+
+
+def plain(projection: nn.Module | None) -> bool:
+    """Whether a projection is its weight alone: nobody has put another layer in its place, such as LoRA's, or a hook on it."""
+    return projection is None or (
+        type(projection) is nn.Linear
+        and projection.bias is None
+        and not (projection._forward_hooks or projection._forward_pre_hooks or projection._backward_hooks)
+    )
 
 
 def relative_embeddings(heads: int, offsets: int, head_channels: int) -> tuple[nn.Parameter, nn.Parameter]:
