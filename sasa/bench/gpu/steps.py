@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 import torchvision
 from torch import nn
 
 from sasa.bench import detectors, models
 from sasa.bench.gpu.runner import Row, Tell
 from sasa.bench.gpu.setting import Setting
-from sasa.bench.measure import kernels
+from sasa.bench.measure import Step, kernels
 from sasa.models.resnet import ResNet
 
 CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
@@ -33,31 +34,29 @@ def size_of_detectors(setting: Setting) -> tuple[int, int]:
 
 
 def classify(setting: Setting, names: Sequence[str], compiled: bool, rounds: int, tell: Tell) -> None:
-    """Steps of classifiers; without rounds they are compiled, and no more."""
+    """Steps of one classifier after the other; without rounds they are compiled, and no more."""
     batch, side = size_of_classifiers(setting)
     with setting.taken() as device:
-        size = device, setting.dtype, batch, compiled, side
-        steps = {name: models.training_step(CLASSIFIERS[name](), *size) for name in names}
-        for row in models.measured("networks", steps, batch, rounds, device):
-            tell(with_kernels(row, rounds, lambda name: kernels(steps[name], device)) | {"compiled": compiled})
+        for name in names:
+            step = models.training_step(CLASSIFIERS[name](), device, setting.dtype, batch, compiled, side)
+            tell(measured("networks", name, step, batch, rounds, device) | {"compiled": compiled})
 
 
 def detect(setting: Setting, names: Sequence[str], compiled: bool, rounds: int, tell: Tell) -> None:
-    """Steps of detectors; without rounds they are compiled, and no more."""
+    """Steps of one detector after the other; without rounds they are compiled, and no more."""
     batch, side = size_of_detectors(setting)
     with setting.taken() as device:
         networks = detectors.networks(side, [name for name in names if name != detectors.BASELINE])
-        steps = {
-            name: detectors.training_step(networks[name], device, setting.dtype, batch, side, compiled=compiled)
-            for name in names
-        }
-        for row in models.measured("detectors", steps, batch, rounds, device):
-            tell(with_kernels(row, rounds, lambda name: kernels(steps[name], device)) | {"compiled": compiled})
+        for name in names:
+            network = networks.pop(name)
+            step = detectors.training_step(network, device, setting.dtype, batch, side, compiled=compiled)
+            tell(measured("detectors", name, step, batch, rounds, device) | {"compiled": compiled})
 
 
-def with_kernels(row: Row, rounds: int, of: Callable[[str], list[tuple[str, float]]]) -> Row:
-    """The row, with the step's largest kernels and the time of all."""
+def measured(table: str, name: str, step: Step, batch: int, rounds: int, device: torch.device) -> Row:
+    """The row of one network, with its step's largest kernels and the time of all."""
+    (row,) = models.measured(table, {name: step}, batch, rounds, device)
     if row["failure"] or not rounds:
         return row
-    found = of(row["network"])
+    found = kernels(step, device)
     return row | {"device_ms": sum(ms for _, ms in found), "kernels": found[:LARGEST]}
