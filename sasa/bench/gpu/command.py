@@ -1,6 +1,5 @@
 """`python -m sasa.bench gpu`: all parts, on the GPU or in small on a CPU; what each tells goes to the file as it comes."""
 
-import importlib.metadata
 import os
 import platform
 import time
@@ -56,6 +55,8 @@ def run(device: str, batch: int, file: Path | None, images: Path | None) -> list
 
 def conditions(setting: Setting) -> dict[str, object]:
     """What everything was measured on, and with."""
+    import triton  # not everywhere
+
     found: dict[str, object] = {"device": platform.processor() or platform.machine()}
     if not setting.small:
         properties = torch.cuda.get_device_properties(0)
@@ -74,6 +75,6 @@ def conditions(setting: Setting) -> dict[str, object]:
     }
     return found | {
         "torch": torch.__version__,
-        "triton": importlib.metadata.version("triton"),
+        "triton": triton.__version__,
         "python": platform.python_version(),
     }
