@@ -103,6 +103,7 @@ def as_rank(number: int, meeting: Path, answers: Any) -> None:
     if number == 0:  # the other one ends
         with pytest.raises(RankLost, match="another rank has ended without a word"):
             ranks.agree()
+        assert ranks.size() == 1  # the connections are closed
     answers.put((number, found))
 
 
