@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from sasa.errors import InputError
 from sasa.nn.attention import AttentionOptions, LocalAttention
 from sasa.nn.norm import BatchNorm
-from sasa.ops import build
+from sasa.ops import batch_norm, build, projected_attention
 
 pytestmark = pytest.mark.skipif(
     build.unavailable("batch_norm", "cpu", torch.float32) is not None, reason="no C++ compiler here"
@@ -132,6 +133,33 @@ def test_transformed_exported_and_other_maps_take_pytorchs_batch_norm() -> None:
     torch.testing.assert_close(exported(x, shortcut), expected)
     torch.testing.assert_close(torch.func.vmap(norm)(x[:, None], shortcut[:, None])[:, 0], expected)
     assert list(norm.state_dict()) == list(nn.BatchNorm2d(6).state_dict())
+
+
+@pytest.mark.parametrize(
+    "mean", [None, torch.zeros(6), torch.zeros(3), torch.arange(12.0)[::2], torch.zeros(6).double()]
+)
+@pytest.mark.parametrize(
+    "weight", [torch.ones(6), torch.ones(3), torch.ones(1).expand(6), torch.ones(6, device="meta")]
+)
+@pytest.mark.parametrize("batch", [True, False])
+def test_parameters_of_other_shapes_strides_and_types_are_taken_or_refused_as_pytorch_does(mean, weight, batch) -> None:
+    x, variance = map_of(2, 6, 5, 4), torch.ones(6)
+    for pair in ((None, mean), (mean, mean), (mean, variance)):
+        statistics = [None if y is None else y.clone(memory_format=torch.preserve_format) for y in pair]
+        rest = weight, torch.zeros(6), batch, 0.1, 1e-5
+        try:
+            expected = F.batch_norm(x, *pair, *rest)
+        except Exception as error:
+            with pytest.raises(type(error)):
+                batch_norm(x, *statistics, *rest)
+        else:
+            torch.testing.assert_close(batch_norm(x, *statistics, *rest), expected)
+
+
+def test_projections_of_different_widths_are_refused() -> None:
+    weights = [torch.ones(width, 4) for width in (6, 6, 12)]  # together as long as three of 8
+    with pytest.raises(InputError, match="expected one shape"):
+        projected_attention(torch.ones(1, 3, 3, 4), *weights, heads=2, extent=3)
 
 
 @pytest.mark.parametrize(

@@ -30,18 +30,22 @@ def batch_norm(
     x, shortcut: (B, C, H, W). batch: normalise by the batch's statistics, and move the running ones, where there are some,
     by momentum; else by the running ones. backend: one of local attention's; "auto" and "cpu" take the C++ operation where
     it can run: maps on a CPU, channels_last, float32 or bfloat16, with float32 parameters. What is compiled, exported, traced or
-    transformed by torch.func has PyTorch's operations.
+    transformed by torch.func has PyTorch's operations, and so has what does not fit together, which these refuse.
     """
     maps = [x] if shortcut is None else [x, shortcut]
+    vectors = [y for y in (weight, bias, running_mean, running_variance) if y is not None]
     if (
         backend in ("auto", "cpu")
         and weight is not None
         and bias is not None
-        and eager(*maps)
+        and (running_mean is None) == (running_variance is None)
+        and (batch or running_mean is not None)
+        and eager(*maps, *vectors)
         and all(y.shape == x.shape and y.dtype == x.dtype for y in maps)
         and x.ndim == 4
         and x.numel()
-        and weight.dtype == bias.dtype == torch.float32
+        and all(y.shape == x.shape[1:2] and y.dtype == torch.float32 for y in vectors)
+        and all(y.device == x.device and y.is_contiguous() for y in vectors)
         and build.unavailable("batch_norm", x.device.type, x.dtype) is None
         and all(y.is_contiguous(memory_format=torch.channels_last) for y in maps)
         and not (batch and x.numel() == x.shape[1])  # which PyTorch refuses

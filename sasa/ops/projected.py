@@ -39,6 +39,7 @@ def projected_attention(
         x.device.type == "cpu"
         and eager(*given)
         and all(y.dtype == torch.float32 for y in given)
+        and all(y.shape == query.shape for y in weights)
         and not torch.is_autocast_enabled("cpu")
         and x.numel()
         and resolve(backend, x.device, x.dtype) == "cpu"
