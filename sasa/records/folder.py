@@ -132,7 +132,8 @@ class Record:
                 return
             except Timeout:
                 holder = read_json(self._holder)
-                if isinstance(lock, SoftFileLock) and holder and holder.get("job") == own_job() is not None:
+                soft = isinstance(lock, SoftFileLock) or hasattr(lock, "pid")  # as filelock says it to 4.2, and since
+                if soft and holder and holder.get("job") == own_job() is not None:
                     # Without flock a lock outlives its holder. A job runs once at a time, so that was this one, elsewhere.
                     Path(lock.lock_file).unlink(missing_ok=True)
                     self._holder.unlink(missing_ok=True)
