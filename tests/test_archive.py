@@ -159,6 +159,7 @@ def test_tables_read_an_archive_as_if_it_were_a_folder(tmp_path: Path) -> None:
         (["merge", "taken"], "taken is no archive of runs: taken: cannot be read: File is not a zip file"),
         (["merge", "empty.zip"], "empty.zip is no archive of runs: it holds none"),
         (["merge", "damaged.zip"], "damaged.zip is damaged at run/metrics.jsonl: copy it again"),
+        (["merge", "locked.zip"], "result.json' is encrypted, password required"),
         (["merge", "outside.zip"], "../outside, which is no place for runs"),
         (["merge", "hidden.zip"], ".locks/run, which is no place for runs"),
     ],
@@ -177,6 +178,10 @@ def test_errors(tmp_path: Path, words: list[str], message: str) -> None:
         damaged.writestr("run/metrics.jsonl", "whole")
     path = tmp_path / "damaged.zip"
     path.write_bytes(path.read_bytes().replace(b"whole", b"holes"))
+    locked = path.read_bytes()
+    for start in (b"PK\3\4\x14\0", b"PK\1\2\x14\3\x14\0"):  # of a member's header: its flags follow
+        locked = locked.replace(start + b"\0", start + b"\1")
+    (tmp_path / "locked.zip").write_bytes(locked)
     done = report(*words, cwd=tmp_path)
     assert done.code == 2
     assert message in done.err

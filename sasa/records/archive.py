@@ -147,7 +147,7 @@ def first_damaged(path: Path) -> str | None:
         for name in archive.namelist():
             try:
                 archive.read(name)
-            except (BadZipFile, BrokenData):
+            except (BadZipFile, BrokenData, RuntimeError):  # the last for one that is encrypted
                 return name
     return None
 
