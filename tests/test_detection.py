@@ -26,7 +26,7 @@ from sasa.config.schema import Config
 from sasa.cost import cost
 from sasa.data.boxes import PADDING, Annotations, BoxView
 from sasa.data.build import eval_loader, splits, train_loader
-from sasa.data.coco import Coco
+from sasa.data.coco import Coco, number_classes
 from sasa.data.samples import Samples
 from sasa.errors import InputError
 from sasa.models.build import detector
@@ -346,6 +346,15 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         (root / "images" / f"{number}.jpg").unlink()
     with pytest.raises(InputError, match=r"has none of the 3 images"):
         splits(config, boxes=True)
+
+
+def test_categories_keep_their_numbers_where_all_are_classes_and_else_follow_in_order() -> None:
+    def numbered(classes: int, *numbers: int) -> object:
+        return number_classes([{"id": one, "name": f"c{one}"} for one in numbers], classes, Path("boxes.json"))
+
+    assert numbered(5, 1, 3, 5) == ({1: 0, 3: 2, 5: 4}, ["c1", "(2)", "c3", "(4)", "c5"])  # COCO: 80 of 1 to 90
+    assert numbered(3, 6, 1, 3) == ({1: 0, 3: 1, 6: 2}, ["c1", "c3", "c6"])
+    assert numbered(2, 0, 1) == ({0: 0, 1: 1}, ["c0", "c1"])
 
 
 def test_categories_of_one_name_are_told_apart(tmp_path: Path) -> None:
