@@ -129,6 +129,6 @@ def lost(run: Run) -> str | None:
 def read(path: Place, warnings: list[str]) -> dict[str, Any]:
     try:
         return load_json(path)
-    except (OSError, ValueError, RuntimeError, BadZipFile, BrokenData) as error:  # RuntimeError: nested too deep, encrypted
+    except (OSError, ValueError, RuntimeError, BadZipFile, BrokenData) as error:  # nested too deep, or encrypted
         warnings.append(f"{path}: cannot be read: {error}")
         return {}
