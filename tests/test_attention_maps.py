@@ -61,6 +61,7 @@ def test_maps_of_a_network_and_their_record() -> None:
         assert len(head) == layer["extent"] ** 2
         assert sum(head) == pytest.approx(UNIT, abs=30)
     assert drawn.picture.width > drawn.picture.height / 4
+    assert drawn.picture.height > 4 * TILE  # two images, each with a line for each of two layers
 
 
 def test_a_tile_is_lit_where_a_head_looks_and_the_first_one_is_the_image() -> None:
