@@ -106,6 +106,8 @@ def test_a_kill_loses_no_row(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--device", "cpu"], "gpu needs a file for what it finds: --to FILE"),
+        (["--to", "x.json", "--device", "gpu"], "--device gpu: expected cpu or cuda"),
+        (["--to", "x.json", "--device", "cpu", "--batch", "0"], "--batch 0: expected a number of images, at least 1"),
         (["--to", "x.json", "--device", "cuda"], "--device cuda: torch finds no GPU on this machine"),
         (["--to", "x.json", "--cifar", "nowhere"], "--cifar nowhere: expected train/<class>/ and test/<class>/"),
     ],

@@ -56,7 +56,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
+    if options.batch is not None and options.batch < 1:
+        parser.error(f"--batch {options.batch}: expected a number of images, at least 1")
+    try:
+        device = torch.device(options.device)
+    except RuntimeError:
+        parser.error(f"--device {options.device}: expected cpu or cuda")
     dtype = DTYPES[options.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
     small, large = {"gpu": (2, 128), "detectors": (1, 8), "ranks": (64, 64)}.get(options.what, (8, 128))
     batch = options.batch or (large if device.type == "cuda" else small)
