@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from test_data_loaders import FOLDER, data
 
+from sasa.data import hugging_face
 from sasa.data.build import eval_loader, splits, train_loader
 from sasa.errors import InputError
 
@@ -257,6 +258,17 @@ def test_a_table_without_class_labels(tmp_path: Path) -> None:
         splits(config)
     with pytest.raises(InputError, match=r"Unknown split .* correct the reader or its splits"):
         splits(data(**vars(config) | {"train_split": "practice"}))
+
+
+def test_the_hub_is_asked_only_where_downloads_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    offline = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: offline.append(datasets.config.HF_HUB_OFFLINE))
+    for download in (False, True):
+        hugging_face.load(datasets, data(download=download), "mnist", "train", None)
+        assert not datasets.config.HF_HUB_OFFLINE
+    assert offline == [True, False]
 
 
 def test_optional_packages_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
