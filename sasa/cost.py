@@ -1,5 +1,6 @@
 """Parameters and FLOPs of a network, counted on the meta device: nothing is computed or stored."""
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from torchvision.models.detection import RetinaNet
 
 from sasa.config.choices import Backend, TaskKind
 from sasa.config.schema import Config, Kernel
+from sasa.errors import InputError
 from sasa.models.build import classifier, detector
 from sasa.nn.attention import LocalAttention
 from sasa.nn.stem import AttentionStem
@@ -100,12 +102,17 @@ def main() -> None:
     from sasa.report.paper import TABLES
     from sasa.report.tables.terminal import costs_table
 
+    parser = argparse.ArgumentParser(prog="python -m sasa.cost", description=main.__doc__, allow_abbrev=False)
+    parser.parse_args()
     compose.register()
     TABLES.update({table: described(table, description(table)) for table in own_tables()})
     counted = {}
     for table in tables():
         for row in options(table):
-            counted[table, row] = cost(at_paper_size(compose.compose_row([f"{table}={row}"])))
+            try:
+                counted[table, row] = cost(at_paper_size(compose.compose_row([f"{table}={row}"])))
+            except (InputError, *compose.ERRORS) as error:
+                parser.error(f"{table}={row}: {' '.join(str(error).split())}")
     costs_table({row: (numbers["flops"], numbers["params"]) for row, numbers in counted.items()})
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -190,7 +191,13 @@ def settle(
             rate = options.share * peak / (FORWARD_AND_BACKWARD * one.work.flops)
             known[kind] = (
                 Pace(rate, FORWARD_AND_BACKWARD * rate),
-                f"{options.share:.0%} of {counted(peak)}/s (a guess)",
+                f"{options.share:.0%} of {counted(peak)}/s (a guess"
+                + (
+                    ""
+                    if options.device or torch.cuda.is_available()
+                    else "; of this CPU: --device H100 plans for a GPU"
+                )
+                + ")",
             )
         one.pace, one.source = known[kind]
 

@@ -66,7 +66,10 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A page that fails its test for an error on the console, a dialog, or a request that leaves this machine."""
+    """A page that fails its test for an error on the console, a dialog, or a request that leaves this machine.
+
+    A test asks for it after the server: so it is closed before the server ends, which it would miss.
+    """
     opened = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
     opened.set_default_timeout(WAIT)
     errors: list[str] = []
@@ -437,7 +440,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str, subprocess.Popen[str]]]:
     program.wait()
 
 
-def test_browse_moves_while_a_run_goes_on(page: Any, served: tuple[Path, str, Any]) -> None:
+def test_browse_moves_while_a_run_goes_on(served: tuple[Path, str, Any], page: Any) -> None:
     output, url, _ = served
     page.goto(url)
     share = page.locator("#latest .card.run .quiet")
@@ -464,7 +467,7 @@ def test_browse_moves_while_a_run_goes_on(page: Any, served: tuple[Path, str, An
     expect(page.locator(DRAWN)).to_have_count(page.locator("figure.chart").count())
 
 
-def test_browse_keeps_a_comparison_fresh(page: Any, served: tuple[Path, str, Any]) -> None:
+def test_browse_keeps_a_comparison_fresh(served: tuple[Path, str, Any], page: Any) -> None:
     output, url, _ = served
     add_table(output, "figure5", seeds=3)
     page.goto(f"{url}compare.html#runs={ids(output)['table4/k3/scale=demo,seed=0']}")

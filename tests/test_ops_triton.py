@@ -97,7 +97,7 @@ def test_the_kernels_are_the_equation_in_the_interpreter() -> None:
 @pytest.mark.slow
 def test_the_kernels_compile_without_spills_at_the_papers_shapes() -> None:
     command = [sys.executable, str(TESTS / "triton_resources.py"), "80,90", "bf16", "7", "8", "16", "32x4", "64"]
-    environment = {x: y for x, y in os.environ.items() if x != "TRITON_INTERPRET"}
+    environment = {x: y for x, y in os.environ.items() if x != "TRITON_INTERPRET"} | {"PYTHONPATH": str(TESTS.parent)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

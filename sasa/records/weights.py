@@ -49,8 +49,8 @@ def find_weights(given: str, output: str, config: Config | None = None) -> Path:
         names = " or ".join(f"'{of}\"{folder}\"'" if of else f"'{folder}'" for folder in folders[:3])
         raise InputError(f"{of}{given} has {len(folders)} runs: name one of them, as in {names}")
     raise InputError(
-        f"{of}{given}: there is no such file and no run there or in {places[1]}: give a finished "
-        "run (train one, as in python run.py table1=full_50), or to start from a file of torchvision's or timm's"
+        f"{of}{given}: there is no such file and no run there or in {places[1]}: give a finished run "
+        f"(train one, as in python run.py table1=full_50){', or a file of torchvision or timm' if of else ''}"
     )
 
 
