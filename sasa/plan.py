@@ -179,6 +179,8 @@ def settle(
     known: dict[str, tuple[Pace, str]] = {}
     peak = 0.0
     device = options.device or device_name()
+    gpu = options.device or torch.cuda.is_available()
+    remark = "" if gpu else "; of this CPU: --device H100 plans for a GPU"
     for one in planned:
         kind = kind_of(one.config)
         if kind not in known and options.measure:
@@ -191,13 +193,7 @@ def settle(
             rate = options.share * peak / (FORWARD_AND_BACKWARD * one.work.flops)
             known[kind] = (
                 Pace(rate, FORWARD_AND_BACKWARD * rate),
-                f"{options.share:.0%} of {counted(peak)}/s (a guess"
-                + (
-                    ""
-                    if options.device or torch.cuda.is_available()
-                    else "; of this CPU: --device H100 plans for a GPU"
-                )
-                + ")",
+                f"{options.share:.0%} of {counted(peak)}/s (a guess{remark})",
             )
         one.pace, one.source = known[kind]
 
@@ -305,8 +301,7 @@ def main() -> int:
 
             rows = selection([word for word in options.words if not word.startswith("gpus=")], tell)
             output = Path(rows[0].config.output).expanduser() if rows else Path("outputs")
-            known = collect(output)
-            runs = (*known.runs, *known.hidden)
+            runs = collect(output).known
             planned, finished = unfinished(rows, runs, tell)
             settle(planned, runs, options, tell)
     except (InputError, *compose.ERRORS) as error:

@@ -76,8 +76,7 @@ class Records:
 
 def read(output: Path, tables: Sequence[str], scale: str, given: str) -> Records:
     """The records below `output` with these overrides; images of one's own are named in a run's variant beside them."""
-    known = collect(output)
-    runs = [run for run in (*known.runs, *known.hidden) if run.scale == scale]
+    runs = [run for run in collect(output).known if run.scale == scale]
     alike = [run for run in runs if IMAGES.sub("", run.variant).strip(",") == given]
     newest = max(alike, key=lambda run: run.started, default=None)
     return Records(runs, tables, scale, newest.variant if newest else given)

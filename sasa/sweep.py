@@ -27,7 +27,7 @@ from rich.markup import escape
 from sasa import job
 from sasa.config import compose, own_option
 from sasa.config.identity import Identity, load
-from sasa.config.overrides import Typed, chosen, output_of, swept
+from sasa.config.overrides import Typed, chosen, output_of, quoted, swept
 from sasa.errors import InputError, RunFailed
 from sasa.records.files import alive, cores, read_json, write_atomically
 from sasa.records.folder import Busy, Record, unwritable
@@ -85,7 +85,7 @@ def run(task: Callable[[DictConfig], float | None], typed: Typed, waits: bool) -
         raise unwritable(output, error) from error
     sweep = Sweep(list(varied), rows, os.getpid(), socket.gethostname(), os.environ.get("OMP_NUM_THREADS"))
     write_atomically(folder / "sweep.json", json.dumps(asdict(sweep)).encode())
-    place = "hydra.sweep.dir='{}'".format(str(folder).replace("\\", "\\\\").replace("'", "\\'"))
+    place = f"hydra.sweep.dir={quoted(folder)}"
     launcher = chosen(typed.overrides, "hydra/launcher", "basic")
     crash, number = "", 0
     try:

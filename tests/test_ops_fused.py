@@ -13,6 +13,7 @@ from sasa.errors import InputError
 from sasa.nn.attention import AttentionOptions, LocalAttention
 from sasa.nn.norm import BatchNorm
 from sasa.ops import batch_norm, build, projected_attention
+from sasa.ops.arguments import Arguments
 
 pytestmark = pytest.mark.skipif(
     build.unavailable("batch_norm", "cpu", torch.float32) is not None, reason="no C++ compiler here"
@@ -157,9 +158,10 @@ def test_parameters_of_other_shapes_strides_and_types_are_taken_or_refused_as_py
 
 
 def test_projections_of_different_widths_are_refused() -> None:
-    weights = [torch.ones(width, 4) for width in (6, 6, 12)]  # together as long as three of 8
+    query, key, value = (torch.ones(width, 4) for width in (6, 6, 12))  # together as long as three of 8
+    weights = Arguments(query, key, value, None, None, heads=2, extent=3)
     with pytest.raises(InputError, match="expected one shape"):
-        projected_attention(torch.ones(1, 3, 3, 4), *weights, heads=2, extent=3)
+        projected_attention(torch.ones(1, 3, 3, 4), weights)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Training steps of whole networks: the paper's attention networks against ResNet-50, at 224 pixels and at demo scale."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,15 +15,21 @@ from sasa.nn.attention import AttentionOptions
 
 SIDE = 224
 BASELINE = "ResNet-50 (torchvision)"
+CONV_STEM, FULL = "SASA-50, conv stem", "SASA-50, full"
+CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
+    BASELINE: torchvision.models.resnet50,
+    CONV_STEM: ResNet,
+    FULL: partial(ResNet, stem="attention_spatial_values"),
+}
 DEMO_SIDE, DEMO_BATCH = 64, 64
 
 
 def networks(quick: bool) -> dict[str, nn.Module]:
     """By name: ResNet-50, SASA-50 with the convolution stem and in full, and Table 4's other extents."""
-    compared = {BASELINE: torchvision.models.resnet50(), "SASA-50, conv stem": ResNet()}
+    compared = {name: CLASSIFIERS[name]() for name in (BASELINE, CONV_STEM)}
     if not quick:
         compared["ResNet-50 (ours)"] = ResNet(groups=("convolution",) * 4)
-        compared["SASA-50, full"] = ResNet(stem="attention_spatial_values")
+        compared[FULL] = CLASSIFIERS[FULL]()
         for extent in (3, 5, 9, 11):
             compared[f"SASA-50, conv stem, k = {extent}"] = ResNet(options=AttentionOptions(extent=extent))
     return compared
@@ -32,8 +40,8 @@ def narrow() -> dict[str, nn.Module]:
     demo: dict[str, Any] = {"width": 0.25, "options": AttentionOptions(heads=2, stem_heads=2), "num_classes": 10}
     return {
         "ResNet-50": ResNet(groups=("convolution",) * 4, **demo),
-        "SASA-50, conv stem": ResNet(**demo),
-        "SASA-50, full": ResNet(stem="attention_spatial_values", **demo),
+        CONV_STEM: ResNet(**demo),
+        FULL: ResNet(stem="attention_spatial_values", **demo),
     }
 
 

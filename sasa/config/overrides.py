@@ -140,6 +140,11 @@ def output_of(overrides: Sequence[str]) -> Path:
     return Path(chosen(overrides, "output", load(CONF / "config.yaml")["output"])).expanduser().absolute()
 
 
+def quoted(path: Path) -> str:
+    """A path as an override's value, whatever characters it has."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def check_overrides(overrides: Sequence[str], sweep: bool) -> None:
     """Raise InputError for an override that names nothing, with the nearest names that exist."""
     chosen = []

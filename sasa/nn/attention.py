@@ -64,40 +64,26 @@ class LocalAttention(nn.Module):
             x = x + sinusoids(x.shape[2], x.shape[3], x.shape[1], like=x)
         return x.permute(0, 2, 3, 1)  # the memory of channels_last, so no copy
 
+    def of(self, query: Tensor, key: Tensor | None, value: Tensor) -> Arguments:
+        """The operation's arguments, with the embeddings and options of this layer."""
+        options = self.options
+        return Arguments(
+            query, key, value, self.row, self.column, options.heads, options.extent, self.scale, options.border
+        )
+
     def arguments(self, x: Tensor) -> Arguments:
         """What local attention computes from, for a map (B, in_channels, H, W)."""
         x = self.pixels(x)
-        key = None if self.key is None else self.key(x)
-        options = self.options
-        return Arguments(
-            self.query(x),
-            key,
-            self.value(x),
-            self.row,
-            self.column,
-            options.heads,
-            options.extent,
-            self.scale,
-            options.border,
-        )
+        return self.of(self.query(x), None if self.key is None else self.key(x), self.value(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not all(map(plain, (self.query, self.key, self.value))):
-            return local_attention(**self.arguments(x)._asdict(), backend=self.options.backend).permute(0, 3, 1, 2)
-        options = self.options
-        return projected_attention(
-            self.pixels(x),
-            self.query.weight,
-            None if self.key is None else self.key.weight,
-            self.value.weight,
-            heads=options.heads,
-            extent=options.extent,
-            row=self.row,
-            column=self.column,
-            scale=self.scale,
-            border=options.border,
-            backend=options.backend,
-        ).permute(0, 3, 1, 2)
+        backend = self.options.backend
+        if all(map(plain, (self.query, self.key, self.value))):
+            key = None if self.key is None else self.key.weight
+            y = projected_attention(self.pixels(x), self.of(self.query.weight, key, self.value.weight), backend)
+        else:
+            y = local_attention(**self.arguments(x)._asdict(), backend=backend)
+        return y.permute(0, 3, 1, 2)
 
 
 def plain(projection: nn.Module | None) -> bool:

@@ -62,8 +62,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = normalise(self.bn1, self.conv1(x), relu=True)
-        x = self.conv3(normalise(self.bn2, self.conv2(x), relu=True))
+        x = normalise(self.bn1, self.conv1(x))
+        x = self.conv3(normalise(self.bn2, self.conv2(x)))
         if self.drop_path is None:
-            return normalise(self.bn3, x, shortcut, relu=True)
+            return normalise(self.bn3, x, shortcut)
         return (self.drop_path(self.bn3(x)) + shortcut).relu()

@@ -5,16 +5,15 @@ from torch import Tensor, nn
 from sasa.ops import batch_norm
 
 
-def normalise(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None, relu: bool = False) -> Tensor:
-    """norm(x), plus the shortcut if there is one, then ReLU if asked for; norm may be what stands in BatchNorm's place."""
+def normalise(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+    """norm(x), plus the shortcut if there is one, then ReLU; norm may be what stands in BatchNorm's place."""
     if isinstance(norm, BatchNorm):
-        return norm(x, shortcut, relu)
-    y = norm(x) if shortcut is None else norm(x) + shortcut
-    return y.relu() if relu else y
+        return norm(x, shortcut, relu=True)
+    return (norm(x) if shortcut is None else norm(x) + shortcut).relu()
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """nn.BatchNorm2d; forward adds a shortcut and takes ReLU, if asked for. On a CPU one operation (sasa/ops)."""
+    """nn.BatchNorm2d; forward adds a shortcut, if given, and takes ReLU after it, or if asked for: on a CPU one operation."""
 
     def __init__(self, channels: int, backend: str = "auto") -> None:
         super().__init__(channels)

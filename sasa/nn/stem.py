@@ -22,7 +22,7 @@ class ConvStem(nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.maxpool(normalise(self.bn1, self.conv1(x), relu=True))
+        return self.maxpool(normalise(self.bn1, self.conv1(x)))
 
 
 class AttentionStem(nn.Module):

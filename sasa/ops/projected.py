@@ -13,40 +13,26 @@ from sasa.ops.arguments import Arguments
 from sasa.ops.backends import eager
 
 
-def projected_attention(
-    x: Tensor,
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    *,
-    heads: int,
-    extent: int,
-    row: Tensor | None = None,
-    column: Tensor | None = None,
-    scale: float = 1.0,
-    border: str = "mask",
-    backend: str = "auto",
-) -> Tensor:
-    """`local_attention` of a map's projections by the weights query, key and value, (C, in) each.
+def projected_attention(x: Tensor, weights: Arguments, backend: str = "auto") -> Tensor:
+    """`local_attention` of a map's projections: its arguments, with the weights (C, in) for query, key and value.
 
     x: (B, H, W, in). On a CPU in float32 the projections are one product, and so are the gradients of the map and of the
     weights; else they are three.
     """
-    options = {"heads": heads, "extent": extent, "scale": scale, "border": border}
-    weights = [weight for weight in (query, key, value) if weight is not None]
-    given = [x, *weights, *(y for y in (row, column) if y is not None)]
+    projections = [y for y in weights[:3] if y is not None]
+    given = [x, *(y for y in weights[:5] if y is not None)]
     if (
         x.device.type == "cpu"
         and eager(*given)
         and all(y.dtype == torch.float32 for y in given)
-        and all(y.shape == query.shape for y in weights)
+        and all(y.shape == weights.query.shape for y in projections)
         and not torch.is_autocast_enabled("cpu")
         and x.numel()
         and resolve(backend, x.device, x.dtype) == "cpu"
     ):
-        return Fused.apply(x, row, column, options, key is not None, *weights)
-    projected = [None if weight is None else F.linear(x, weight) for weight in (query, key, value)]
-    return local_attention(*projected, row=row, column=column, **options, backend=backend)  # type: ignore[arg-type]
+        return Fused.apply(x, weights.row, weights.column, weights[5:], weights.key is not None, *projections)
+    query, key, value = (None if y is None else F.linear(x, y) for y in weights[:3])
+    return local_attention(**weights._replace(query=query, key=key, value=value)._asdict(), backend=backend)  # type: ignore[arg-type]
 
 
 class Fused(torch.autograd.Function):
@@ -58,7 +44,7 @@ class Fused(torch.autograd.Function):
         x: Tensor,
         row: Tensor | None,
         column: Tensor | None,
-        options: dict[str, Any],
+        options: tuple[Any, ...],
         content: bool,
         *weights: Tensor,
     ) -> Tensor:
@@ -88,8 +74,8 @@ class Fused(torch.autograd.Function):
 
 
 def arguments(
-    projected: Tensor, row: Tensor | None, column: Tensor | None, content: bool, options: dict[str, Any]
+    projected: Tensor, row: Tensor | None, column: Tensor | None, content: bool, options: tuple[Any, ...]
 ) -> Arguments:
-    """What local attention computes from, with the parts of one projection."""
+    """What local attention computes from, with the parts of one projection; options: heads, extent, scale, border."""
     parts = projected.chunk(2 + content, dim=-1)
-    return Arguments(parts[0], parts[1] if content else None, parts[-1], row, column, **options)
+    return Arguments(parts[0], parts[1] if content else None, parts[-1], row, column, *options)

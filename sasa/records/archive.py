@@ -101,8 +101,7 @@ def merge(paths: Iterable[Path], output: Path) -> tuple[list[Run], list[Run], li
     runs, before anything is written. Raises OSError where `output` cannot be.
     """
     parts = [(path, opened(path)) for path in paths]
-    there = collect(output)
-    known = {run.key for run in (*there.runs, *there.hidden) if run.status == "finished"}
+    known = {run.key for run in collect(output).known if run.status == "finished"}
     came: list[Run] = []
     had: list[Run] = []
     other: list[Run] = []

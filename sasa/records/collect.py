@@ -29,6 +29,11 @@ class Collection:
     places: Mapping[str, Place] = field(default_factory=dict)  # of a run's files, by its folder's name
     hidden: tuple[Run, ...] = ()  # which their owner wants in no table and on no page
 
+    @property
+    def known(self) -> tuple[Run, ...]:
+        """All runs that are recorded, the hidden ones too: what has been trained is not trained again."""
+        return (*self.runs, *self.hidden)
+
 
 def collect(output: Path) -> Collection:
     """Read every run under `output`, a folder or an archive; one that does not exist has none."""

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from sasa.bench import models
 from sasa.bench.gpu import exactness, operations, steps, training
 from sasa.bench.gpu.runner import Part
 from sasa.bench.gpu.setting import Setting
@@ -22,7 +23,7 @@ LIMITS = {
 def stages(setting: Setting) -> list[list[Part]]:
     """Parts that run side by side, one list after the other."""
     shards, rounds, few = (1, 1, 1) if setting.small else (SHARDS, 20, 10)
-    classifiers, detectors = tuple(steps.CLASSIFIERS), steps.DETECTORS
+    classifiers, detectors = tuple(models.CLASSIFIERS), steps.DETECTORS
     eager, compiled = (slice(1), slice(-1, None)) if setting.small else (slice(None), slice(None))
     together = {f"exactness {n + 1}": partial(exactness.work, setting, n, shards) for n in range(shards)}
     together |= {

@@ -1,23 +1,14 @@
 """Training steps of classifiers and detectors beside torchvision's, eager or compiled: images a second, memory, kernels."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
-import torchvision
-from torch import nn
 
 from sasa.bench import detectors, models
 from sasa.bench.gpu.runner import Row, Tell
 from sasa.bench.gpu.setting import Setting
 from sasa.bench.measure import Step, kernels
-from sasa.models.resnet import ResNet
 
-CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
-    models.BASELINE: torchvision.models.resnet50,
-    "SASA-50, conv stem": ResNet,
-    "SASA-50, full": partial(ResNet, stem="attention_spatial_values"),
-}
 DETECTORS = (detectors.BASELINE, "conv_baseline", "attention_full")  # torchvision's, and rows of Table 2
 LARGEST = 10  # kernels of a step that are told
 SMALL = 32  # pixels a side, to try the code; of detectors twice as many
@@ -38,7 +29,7 @@ def classify(setting: Setting, names: Sequence[str], compiled: bool, rounds: int
     batch, side = size_of_classifiers(setting)
     with setting.taken() as device:
         for name in names:
-            step = models.training_step(CLASSIFIERS[name](), device, setting.dtype, batch, compiled, side)
+            step = models.training_step(models.CLASSIFIERS[name](), device, setting.dtype, batch, compiled, side)
             tell(measured("networks", name, step, batch, rounds, device) | {"compiled": compiled})
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from sasa.bench.gpu.runner import Tell
 from sasa.bench.gpu.setting import Setting
+from sasa.config.overrides import quoted
+from sasa.protocol import RUN
 from sasa.records.files import cores, load_json
+from sasa.records.metrics import lines_by_split
 
-RUN = "import sys; from sasa.command import main; sys.exit(main())"  # run.py, also where sasa came as a wheel
 ROW = "table1=conv_stem_50"
 TINY = ("backbone=resnet26", "data.size=32", "train.epochs=1", "train.warmup_epochs=0", "data.workers=0")
 
@@ -20,18 +22,18 @@ def work(setting: Setting, tell: Tell) -> None:
     """Epochs as they end, then the run's result."""
     assert setting.images
     with tempfile.TemporaryDirectory() as folder:
-        words = [ROW, "scale=cifar10_small", "data.reader=folder", f"data.root={quoted(setting.images)}"]
+        words = [ROW, "scale=cifar10_small", "data.reader=folder", f"data.root={quoted(setting.images.absolute())}"]
         words += [f"data.classes={len(classes(setting.images))}", f"data.workers={min(8, cores())}"]
         words += [f"device={setting.device}", "tracker=none", f"output={folder}", *(TINY if setting.small else ())]
         began = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-c", RUN, *words])
+        process = subprocess.Popen([sys.executable, "-c", RUN.format(waits=True), *words])
         told = 0
         while True:
             ended = process.poll() is not None
-            lines = [line for file in Path(folder).glob("**/metrics.jsonl") for line in whole_lines(file)]
+            files = Path(folder).glob("**/metrics.jsonl")
+            lines = [x for file in files for x in lines_by_split(file.read_bytes()).get("validation", [])]
             for line in lines[told:]:
-                if line["split"] != "train":
-                    tell({"table": "training", "seconds": time.monotonic() - began, **line})
+                tell({"table": "training", "seconds": time.monotonic() - began, **json.loads(line)})
             told = len(lines)
             if ended:
                 break
@@ -56,14 +58,3 @@ def classes(images: Path) -> list[Path]:
     """The classes' folders of training images; none where test images are missing."""
     folders = [[x for x in (images / split).glob("*") if x.is_dir()] for split in ("train", "test")]
     return folders[0] if folders[1] else []
-
-
-def whole_lines(file: Path) -> list[dict[str, object]]:
-    """The lines of metrics.jsonl that are written to their end."""
-    content = file.read_text()
-    return [json.loads(line) for line in content[: content.rfind("\n") + 1].splitlines()]
-
-
-def quoted(path: Path) -> str:
-    """A path as Hydra reads it."""
-    return '"' + str(path.absolute()).replace("\\", "\\\\").replace('"', '\\"') + '"'
