@@ -123,17 +123,19 @@ class Cluster:
         daemon = self.daemons.pop(name)
         daemon.kill()
         daemon.wait(10)
-        for step in steps(self.folder, name):
-            for process in (step, *below(step)):
-                kill(process)
+        for process in self.processes(name):
+            kill(process)
+
+    def processes(self, name: str) -> list[int]:
+        """What runs on a node."""
+        return [process for step in steps(self.folder, name) for process in (step, *below(step))]
 
     def freeze(self, name: str) -> None:
         """Stop the tasks on a node, unnoticed by Slurm, until it sends them SIGCONT, as it does before it preempts."""
-        for step in steps(self.folder, name):
-            for process in below(step):
-                with suppress(OSError):
-                    if Path(f"/proc/{process}/comm").read_text().startswith("python"):
-                        os.kill(process, signal.SIGSTOP)
+        for process in self.processes(name):
+            with suppress(OSError):
+                if Path(f"/proc/{process}/comm").read_text().startswith("python"):
+                    os.kill(process, signal.SIGSTOP)
 
     def call(self, *command: str, seconds: float = 30) -> str:
         """What a program of Slurm prints."""
@@ -166,14 +168,13 @@ class Cluster:
             daemon = self.daemons.pop(name, None)
             if daemon is None:
                 continue
-            left = [process for step in steps(self.folder, name) for process in (step, *below(step))]
             daemon.terminate()
             try:
                 daemon.wait(10)
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait(10)
-            for process in left:
+            for process in self.processes(name):
                 kill(process)
 
 
@@ -253,34 +254,23 @@ def free_ports(count: int) -> list[int]:
 
 
 def steps(folder: Path, node: str) -> list[int]:
-    """The slurmstepd processes of one node of this cluster: they name their spool folder, or have it open."""
-    found = []
+    """The slurmstepd processes of one node of this cluster: they have its log open, also when its daemon is gone."""
+    log, found = str(folder / f"slurmd-{node}.log"), []
     for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command, environment = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
-        except OSError:
-            continue
-        ours = b"SLURM_CONF=" + os.fsencode(folder / "slurm.conf") in environment
-        if command.startswith(b"slurmstepd") and ours and f"-N\0{node}\0".encode() in parent_command(path):
-            found.append(int(path.name))
+        with suppress(OSError):  # it may end meanwhile
+            stepd = (path / "cmdline").read_bytes().startswith(b"slurmstepd")
+            if stepd and log in {os.readlink(file) for file in (path / "fd").iterdir()}:
+                found.append(int(path.name))
     return found
 
 
-def parent_command(process: Path) -> bytes:
-    """The command line of a process' parent."""
-    try:
-        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-        return Path(f"/proc/{parent}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
 def below(process: int) -> list[int]:
-    """The processes that a process began, and those that they did."""
-    try:
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    except OSError:
-        return []
+    """The processes that a process began, in any of its threads, and those that they did."""
+    children = []
+    with suppress(OSError):
+        children = [
+            child for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()
+        ]
     return [one for child in children for one in (int(child), *below(int(child)))]
 
 
