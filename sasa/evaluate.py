@@ -31,14 +31,14 @@ def evaluate(config: Config, weights: Path) -> dict[str, float | None]:
     from sasa.train.classification import Classification
     from sasa.train.detection import Detection
     from sasa.train.device import taken_device
-    from sasa.train.pretrained import read_file
+    from sasa.train.pretrained import load_trained
 
     detection = config.task.kind is TaskKind.detection
     samples = open_test(config.data, boxes=detection)
     parts = Splits(samples, samples, samples, samples.source.classes)
     with taken_device(config.device, Path(config.output)) as device:
         model = network(config).to(device).to(memory_format=torch.channels_last)
-        model.load_state_dict(read_file(weights))
+        load_trained(model, weights)
         task = Detection(config, parts) if detection else Classification(config, parts)
         loader = eval_loader(samples, config.data, batch=config.train.micro_batch, device=device)
         return dict(task.evaluate(model, loader, samples))

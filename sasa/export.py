@@ -30,7 +30,7 @@ from sasa.records.files import read_json, write_atomically
 from sasa.records.result import Run, read_result
 from sasa.records.weights import find_weights
 from sasa.train.checkpoint import save_weights
-from sasa.train.pretrained import read_file
+from sasa.train.pretrained import load_trained
 
 RETINANET = "sasa_retinanet"  # the architecture that config.json names for a detector
 
@@ -44,14 +44,14 @@ def export(weights: Path, folder: Path) -> str:
     facts = {"sasa": facts_of(run) if run else {}}
     if config.task.kind is TaskKind.detection:
         network = build.detector(config)
-        network.load_state_dict(read_file(weights))
+        load_trained(network, weights)
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(folder / "model.safetensors", network)
         content = {"architecture": RETINANET, **facts, "config": asdict(config)}
         write_atomically(folder / "config.json", json.dumps(content, indent=2).encode())
         return f"from sasa.export import detector; network = detector({str(folder)!r})"
     network = create_model(architecture(config), **arguments(config), pretrained_cfg_overlay=data_config(config))
-    network.load_state_dict(read_file(weights))
+    load_trained(network, weights)
     save_for_hf(network, str(folder), model_config=facts, model_args=arguments(config), safe_serialization=True)
     return f"import sasa.models.zoo, timm; network = timm.create_model({f'local-dir:{folder}'!r}, pretrained=True)"
 

@@ -1,7 +1,8 @@
-"""Which small faults in the code the quick tests notice: a sample of cosmic-ray's mutants (`make mutants`).
+"""Which small faults in the code the tests notice: a sample of cosmic-ray's mutants (`make mutants`).
 
-Each is made in a copy of the working tree and tried on the test files of its module, in a fork of this process, which
-has the libraries loaded. Those that survive are printed with what was changed, and then their share.
+Each is made in a copy of the working tree and tried on its module's tests, the quick ones of a file and those that are
+named, in a fork of this process, which has the libraries loaded. Those that survive are printed with what was changed,
+and then their share.
 """
 
 import argparse
@@ -52,6 +53,8 @@ TESTS = {  # of the first pattern that fits; those that notice most come first
     "train/hunger.py": "loop",
     "train/ranks.py": "ranks recipe",
     "train/exact.py": "ranks recipe",
+    "train/track.py": "tracking::test_tensorboard_has_the_same_values tracking::test_a_key_without_a_network_is_written_nowhere"
+    "_and_the_run_finishes_offline tracking::test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on",
     "train/*": "loop recipe batch_norm held_out cli::test_a_run_says_what_came_out_and_is_not_trained_again",
     "report/verdicts.py": "verdicts report",
 }
@@ -87,7 +90,9 @@ def tests_of(module: Path) -> list[str]:
 
 
 def passes(tests: Sequence[str]) -> bool:
-    """Whether quick tests pass, in a fork of this process."""
+    """Whether tests pass, the slow ones of files apart, in a fork of this process."""
+    named = [test for test in tests if "::" in test]
+    files = [test for test in tests if "::" not in test]
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
@@ -96,7 +101,8 @@ def passes(tests: Sequence[str]) -> bool:
         silence = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):
             os.dup2(silence, stream)
-        os._exit(pytest.main(["-qx", "-n0", "-mnot slow", "-pno:cacheprovider", *tests]))
+        runs = [["-mnot slow", *files]] * bool(files) + [named] * bool(named)
+        os._exit(any(pytest.main(["-qx", "-n0", "-pno:cacheprovider", *words]) for words in runs))
     _, status = os.waitpid(child, 0)
     with suppress(ProcessLookupError):  # what the tests left running
         os.killpg(child, signal.SIGKILL)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY, Ended, call, module, only
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torchvision.models import resnet50
 
 from sasa.config import compose
 from sasa.errors import InputError
 from sasa.evaluate import main
+from sasa.export import main as export
 from sasa.models.build import classifier
 from sasa.train.pretrained import load_weights
 
@@ -61,6 +62,19 @@ def test_what_is_refused(
     assert main([words[0], f"--output={trained[0]}", *words[1:]]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert expected in said
+
+
+def test_weights_of_another_network_in_a_runs_folder_are_refused(
+    trained: tuple[Path, Ended], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = shutil.copytree(trained[0], tmp_path / "out")
+    path = only(output, "**/weights.safetensors")
+    save_file({name: value for name, value in load_file(path).items() if name != "fc.bias"}, path)
+    run = ["table1/conv_stem_26", f"--output={output}"]
+    for command in (lambda: main(run), lambda: export([*run, f"--to={tmp_path / 'to'}"])):
+        assert command() == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert "weights.safetensors is of another network: 1 of its weights do not fit, such as fc.bias" in said
 
 
 def test_other_images_are_shown_as_the_runs_own_were() -> None:

@@ -38,15 +38,27 @@ def load_weights(model: nn.Module, config: Config) -> str:
     ours = body.state_dict()
     left = CLASSIFIER if detection or shape(weights, CLASSIFIER[0]) != shape(ours, CLASSIFIER[0]) else ()
     wanted, given = ({name: one[name] for name in one if name not in left} for one in (ours, weights))
+    check_shapes(given, wanted, f"backbone.weights={config.backbone.weights}", REMEDY)
+    body.load_state_dict(given, strict=False)
+    return str(path)
+
+
+def load_trained(model: nn.Module, path: Path) -> None:
+    """Load all of a finished run's weights; InputError where the file is of another network."""
+    weights = read_file(path)
+    check_shapes(weights, model.state_dict(), str(path), f"Put back the {path.name} that this run wrote")
+    model.load_state_dict(weights)
+
+
+def check_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str, remedy: str) -> None:
+    """InputError unless weights have a network's names and shapes."""
     wrong = [name for name in sorted({*wanted, *given}) if shape(wanted, name) != shape(given, name)]
     if wrong:
         name = wrong[0]
         raise InputError(
-            f"backbone.weights={config.backbone.weights} is of another network: {len(wrong)} of its weights do not fit, "
-            f"such as {name}, which is {shape(given, name)} there and {shape(wanted, name)} here. {REMEDY}"
+            f"{source} is of another network: {len(wrong)} of its weights do not fit, "
+            f"such as {name}, which is {shape(given, name)} there and {shape(wanted, name)} here. {remedy}"
         )
-    body.load_state_dict(given, strict=False)
-    return str(path)
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
