@@ -53,8 +53,9 @@ TESTS = {  # of the first pattern that fits; those that notice most come first
     "train/hunger.py": "loop",
     "train/ranks.py": "ranks recipe",
     "train/exact.py": "ranks recipe",
-    "train/track.py": "tracking::test_tensorboard_has_the_same_values tracking::test_a_key_without_a_network_is_written_nowhere"
-    "_and_the_run_finishes_offline tracking::test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on",
+    "train/track.py": "tracking::test_tensorboard_has_the_same_values "
+    "tracking::test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline "
+    "tracking::test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on",
     "train/*": "loop recipe batch_norm held_out cli::test_a_run_says_what_came_out_and_is_not_trained_again",
     "report/verdicts.py": "verdicts report",
 }

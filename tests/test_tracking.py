@@ -77,14 +77,18 @@ def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_pat
 
 
 def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline(tmp_path: Path) -> None:
-    address = "http://127.0.0.1:9"  # nothing listens there
-    command = ["table5=none", *SMALL, f"output={tmp_path}/out"]
-    ended = call(*command, WANDB_API_KEY=KEY, WANDB_BASE_URL=address, HOME=str(tmp_path), fresh=True)
+    nobody = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9"}  # where nothing listens
+    kept = {"HOME": str(tmp_path), "WANDB_DIR": str(tmp_path / "out" / "kept")}
+    named = {"WANDB_PROJECT": "trial", "WANDB_TAGS": "one,two"}
+    (tmp_path / "out" / "kept").mkdir(parents=True)
+    ended = call("table5=none", *SMALL, f"output={tmp_path}/out", **nobody, **kept, **named, fresh=True)
     assert ended.code == 0, ended.text
     assert "Traceback" not in ended.text
     assert "tracking offline" in ended.out
     assert json.loads(only(tmp_path / "out").read_text())["status"] == "finished"
-    assert len(files(tmp_path / "out")) == 1
+    kept_there = records(only(tmp_path / "out" / "kept", "**/*.wandb"))
+    (run,) = [record["run"] for record in kept_there if record["type"] == "run"]
+    assert (run["project"], run["tags"]) == ("trial", ["demo", "one", "two"])
     for folder, _, names in os.walk(tmp_path):
         for name in names:
             assert KEY.encode() not in Path(folder, name).read_bytes(), name
