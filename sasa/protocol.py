@@ -6,7 +6,6 @@ of it that was stopped goes on, and several side by side share the rows: each ta
 """
 
 import argparse
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,7 +28,6 @@ from sasa.report.verdicts import OPEN, judge, print_verdicts
 SEVERAL = ("table3", "table4", "table5", "table6", "table7", "table1")  # with three seeds at least
 SINGLE = ("figure5", "table2")
 LOOKS = (2, 3, 5, 8, 12)  # seeds after which statements are judged: few looks, since each may err (verdicts.METHOD)
-IMAGES = re.compile(r"(^|,)images=[0-9a-f]{8}(?=,|$)")
 # run.py, also where sasa came as a wheel.
 RUN = "import sys; from sasa.command import main; sys.exit(main(waits={waits}))"
 
@@ -77,7 +75,7 @@ class Records:
 def read(output: Path, tables: Sequence[str], scale: str, given: str) -> Records:
     """The records below `output` with these overrides; images of one's own are named in a run's variant beside them."""
     runs = [run for run in collect(output).known if run.scale == scale]
-    alike = [run for run in runs if IMAGES.sub("", run.variant).strip(",") == given]
+    alike = [run for run in runs if run.typed == given]
     newest = max(alike, key=lambda run: run.started, default=None)
     return Records(runs, tables, scale, newest.variant if newest else given)
 

@@ -25,13 +25,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from sasa import job
-from sasa.config import compose, own_option
-from sasa.config.identity import Identity, load
+from sasa.config import compose, own_option, tables
+from sasa.config.identity import Identity, load, variant_of
 from sasa.config.overrides import Typed, chosen, output_of, quoted, swept
+from sasa.config.rows import words_of
 from sasa.errors import InputError, RunFailed
-from sasa.records.files import alive, cores, read_json, write_atomically
+from sasa.records.collect import collect
+from sasa.records.files import cores, read_json, write_atomically
 from sasa.records.folder import Busy, Record, unwritable
-from sasa.records.result import Run
+from sasa.records.result import Run, called
+from sasa.records.sweeps import Listed, Sweep, missing, read_sweep, sweeps
 from sasa.report.tables.terminal import print_line, print_table
 from sasa.train.interrupt import listen
 
@@ -49,32 +52,14 @@ POLL_SECONDS = 0.2
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "emoji": False}  # what runs print may be of any length
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """What a row needs to know of its sweep, in sweep.json of its folder."""
-
-    keys: list[str]  # that the sweep varies
-    rows: int
-    pid: int
-    host: str
-    threads: str | None  # OMP_NUM_THREADS as the user gave it
-
-    @property
-    def here(self) -> bool:
-        """Whether this process is the sweep's own."""
-        return (self.pid, self.host) == (os.getpid(), socket.gethostname())
-
-
 def run(task: Callable[[DictConfig], float | None], typed: Typed, waits: bool) -> int:
     """Let Hydra run all rows, wait for those of others if it waits, print their tables; returns the exit status."""
-    varied = swept(typed.overrides)
-    rows = 1
-    for count in varied.values():
-        rows *= count
     settings = []
     if chosen(typed.overrides, "hydra/sweeper", "basic") == "optuna":
         settings = [f"{key}={chosen(typed.overrides, key, value)}" for key, value in OPTUNA.items()]
-        rows = int(settings[0].partition("=")[2])
+        rows = [Listed()] * int(settings[0].partition("=")[2])
+    else:
+        rows = [listed(given) for given in words_of(typed.overrides)]
     if not rows:
         raise InputError(f"{' '.join(typed.overrides)}: no run, for a list or range is empty")
     output = output_of(typed.overrides)
@@ -83,7 +68,7 @@ def run(task: Callable[[DictConfig], float | None], typed: Typed, waits: bool) -
         folder.mkdir(parents=True)
     except OSError as error:
         raise unwritable(output, error) from error
-    sweep = Sweep(list(varied), rows, os.getpid(), socket.gethostname(), os.environ.get("OMP_NUM_THREADS"))
+    sweep = Sweep(swept(typed.overrides), rows, os.getpid(), socket.gethostname(), os.environ.get("OMP_NUM_THREADS"))
     write_atomically(folder / "sweep.json", json.dumps(asdict(sweep)).encode())
     place = f"hydra.sweep.dir={quoted(folder)}"
     launcher = chosen(typed.overrides, "hydra/launcher", "basic")
@@ -100,7 +85,26 @@ def run(task: Callable[[DictConfig], float | None], typed: Typed, waits: bool) -
         crash = f"{type(error).__name__}: {error}".splitlines()[0]
     with suppress(OSError):
         number = int((folder / STOP).read_text())
-    return conclude(folder, f"{PROGRAM} -m {shlex.join([*typed.overrides, *own_option()])}", crash, number, waits)
+    status = conclude(folder, f"{PROGRAM} -m {shlex.join([*typed.overrides, *own_option()])}", crash, number, waits)
+    tidy(output, folder)
+    return status
+
+
+def listed(given: Mapping[str, str]) -> Listed:
+    """A row by its words."""
+    values = {key: word.partition("=")[2] for key, word in given.items()}
+    table = next((name for name in tables() if name in given), None)
+    row, scale, seed = values.get(table or ""), values.get("scale", "demo"), values.get("seed", "0")
+    name = called(table, row, scale, seed, ",".join(variant_of(given, table)))
+    return Listed(name, shlex.join([*PROGRAM.split(), *given.values(), *own_option()]))
+
+
+def tidy(output: Path, mine: Path) -> None:
+    """Remove the folders of sweeps that have served: this one's and those that have ended, unless rows of them are missing."""
+    known = {name for run in collect(output).known for name in run.names}
+    for folder, sweep in sweeps(output):
+        if (folder == mine or not sweep.living) and not missing(folder, sweep, known):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def conclude(folder: Path, command: str, crash: str, number: int, waits: bool) -> int:
@@ -131,8 +135,6 @@ def conclude(folder: Path, command: str, crash: str, number: int, waits: bool) -
     if number:
         console.print(f"[yellow]Stopped.[/] The same command goes on with what is left:\n  {escape(command)}")
         return 128 + number
-    if not failed and not crash:
-        shutil.rmtree(folder, ignore_errors=True)
     return 1 if failed or crash else 0
 
 
@@ -158,12 +160,13 @@ class Word:
 def train_row(cfg: DictConfig) -> float | None:
     """Hydra's present job: one row, wherever its launcher runs it. Returns its result on the held-out images, if it has one."""
     folder, number, launcher = compose.job()
-    sweep = Sweep(**(read_json(folder / "sweep.json") or {}))
+    sweep = read_sweep(folder)
+    assert sweep
     word = Word(folder / f"{number}.json", label=compose.label(sweep.keys) or "run")
     if (folder / STOP).exists():
         return None
     if not sweep.here and sweep.threads is None:
-        os.environ["OMP_NUM_THREADS"] = str(threads(launcher, sweep.rows))
+        os.environ["OMP_NUM_THREADS"] = str(threads(launcher, len(sweep.rows)))
     console, complaints = Console(**PLAIN), Console(stderr=True, **PLAIN)
     if not sweep.here:
         console = Console(force_terminal=False, **PLAIN)  # several progress bars on one terminal overwrite each other
@@ -172,7 +175,7 @@ def train_row(cfg: DictConfig) -> float | None:
         config = compose.checked(cfg)
         identity = compose.identity(PROGRAM)
         word.label = compose.label(sweep.keys) or identity.title
-        word.place = (number + 1, sweep.rows) if sweep.here else ()
+        word.place = (number + 1, len(sweep.rows)) if sweep.here else ()
         word.config, word.identity = asdict(config), asdict(identity)
         if sweep.here and threading.current_thread() is threading.main_thread():
             # Ctrl-C is this row's, whatever launcher it runs under.
@@ -275,7 +278,7 @@ def stopped_by(folder: Path, parent: Sweep) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(POLL_SECONDS):
-            if (folder / STOP).exists() or not alive(parent.pid, parent.host):
+            if (folder / STOP).exists() or not parent.living:
                 return os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()

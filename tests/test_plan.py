@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from records import add_run
 from sasa import plan
 from sasa.config import compose
 from sasa.records.progress import by_the_clock
+from sasa.records.sweeps import Listed, Sweep
 from sasa.report.pages.site import Site
 
 
@@ -69,6 +72,16 @@ def test_a_measured_pace_is_near_that_of_the_run_itself(trained: tuple[Path, End
     assert "Runs that differ: 1 left, 0 finished" in told.out
 
 
+def add_sweep(output: Path, pid: int, names: list[str], begun: int) -> None:
+    """What a sweep leaves of its rows, of which some are begun."""
+    folder = output / ".sweep" / str(pid)
+    folder.mkdir(parents=True)
+    rows = [Listed(name, f"python run.py {name}") for name in names]
+    (folder / "sweep.json").write_text(json.dumps(asdict(Sweep(["seed"], rows, pid, socket.gethostname(), None))))
+    for number in range(begun):
+        (folder / f"{number}.json").write_text(json.dumps({"status": "failed"}))
+
+
 def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None:
     add_run(tmp_path, "table5", "none")
     add_run(tmp_path, "table5", "absolute", status="failed", reason="the loss is nan at step 3")
@@ -77,36 +90,40 @@ def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: 
     )
     folder = add_run(
         tmp_path, "table5", "relative", status="running", pid=os.getpid(), host=socket.gethostname(), started=started,
-        epochs=4, steps_per_epoch=25,
+        epochs=4, steps_per_epoch=25, rows=[["table1", "conv_stem_50"]],
     )  # fmt: skip
     (folder / "metrics.jsonl").write_text(json.dumps({"split": "train", "step": 50}) + "\n{torn")
-    (folder / "heartbeat.json").write_text(json.dumps({"heard": heard, "step": 50, "seconds_a_step": 2.0}))
-    sweep = tmp_path / ".sweep" / "1"
-    sweep.mkdir(parents=True)
-    (sweep / "sweep.json").write_text(json.dumps({"rows": 5, "pid": os.getpid(), "host": socket.gethostname()}))
-    for number in range(3):
-        (sweep / f"{number}.json").write_text("{}")
+    (folder / "heartbeat.json").write_text(json.dumps({"heard": heard, "step": 50, "seconds_a_step": 720.0}))
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    seeds = [f"table5=none seed={seed}" for seed in range(1, 6)]
+    add_sweep(tmp_path, os.getpid(), seeds, begun=3)
+    # Of a dead sweep a row is missing unless it was refused, another sweep has it, or it is the run of another row.
+    others = ["table4=k5", "table5=none", "table5=none seed=5", "table1=conv_stem_50", "table4=k3"]
+    add_sweep(tmp_path, gone.pid, others, begun=1)
     told = module("sasa.report", "status", "--output", str(tmp_path))
     assert told.code == 0, told.text
     lines = told.out.splitlines()
-    assert lines[0].endswith(": 1 finished, 1 running, 2 waiting, 1 failed")
-    running, waiting, failed, end = lines[1:]
+    assert lines[0].endswith(": 1 finished, 1 running, 2 waiting, 1 failed, 1 missing")
+    running, waiting, failed, missing, end = lines[1:]
     assert running.startswith("running     table5=relative")
-    assert "50%, 0:01:" in running
+    assert "50%, 9:5" in running
     assert f"process {os.getpid()} on " in running
     assert waiting.startswith(f"waiting     2 rows  in the sweep of process {os.getpid()}")
     again = "python run.py table5=absolute scale=demo seed=0"
     assert failed == f"failed      table5=absolute  the loss is nan at step 3; to go on: {again}"
+    assert missing == "missing     table4=k3  never begun: its sweep ended before; to go on: python run.py table4=k3"
     assert end.startswith("all of it ends in about ")
 
     site = Site(tmp_path)
     section = re.search(r'<section id="under-way">.*?</section>', site.render("index.html"), re.S)
     assert section
     rows = [re.sub(r"<.*?>", "", row) for row in re.findall(r"<tr>.*?</tr>", section[0])]
-    assert [re.split("[ =]", row.strip())[1] for row in rows[1:]] == ["table5", "2", "table5"]
-    assert re.search(r"running, 50 %, about (1 min|\d+ s) left", rows[1])
+    assert [re.split("[ =]", row.strip())[1] for row in rows[1:]] == ["table5", "2", "table5", "table4"]
+    assert re.search(r"running, 50 %, about (9\.9|10\.0) h left", rows[1])
     assert f"process {os.getpid()} on " in rows[1]
     assert rows[3].endswith(f"the loss is nan at step 3{again}")
+    assert rows[4].endswith("its sweep ended beforepython run.py table4=k3")
     assert re.search(r"all of it ends in about \d", section[0])
     (running,) = [run for run in site.runs if run.status == "running"]
-    assert re.search(r"of 4 epochs, .*, about (1 min|\d+ s) left", site.run(running))
+    assert re.search(r"of 4 epochs, .*, about (9\.9|10\.0) h left", site.run(running))

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TINY, Ended, Fork, call, end, environment, only, start
+from conftest import ROOT, TINY, Ended, Fork, call, end, environment, module, only, start
 
 from sasa.records import files
 from sasa.sweep import threads
@@ -127,6 +129,25 @@ def test_a_sweep_waits_for_a_row_of_another_and_takes_over_what_a_dead_one_left(
     wait_until(lambda: "epoch" in process.out.partition("going on from step")[2], process)
     process.send_signal(signal.SIGINT)
     assert end(process).code == 130
+
+
+@pytest.mark.slow
+def test_rows_that_a_killed_sweep_did_not_come_to_are_told_until_another_one_has_them(tmp_path: Path) -> None:
+    output = tmp_path / "out it"
+    process = start("-m", "table5=none", "seed=0", *LONG, "train.epochs=5000,1", f"output={output}")
+    wait_until(lambda: list(output.glob("table5/*/*/metrics.jsonl")), process)
+    process.kill()
+    process.wait()
+    told = module("sasa.report", "status", "--output", output).out
+    assert told.splitlines()[0].endswith(": 1 interrupted, 1 missing")
+    (command,) = re.findall(
+        r"^missing +table5=none .*train.epochs=1,.*ended before; to go on: python run.py (.*)", told, re.M
+    )
+    assert (output / ".sweep").exists()
+    ended = call("-m", *reversed(shlex.split(command)))
+    assert ended.code == 0, ended.text
+    assert "1 finished, 1 interrupted\n" in module("sasa.report", "status", "--output", output).out
+    assert not list((output / ".sweep").iterdir())
 
 
 def test_rows_at_once_share_the_cores() -> None:

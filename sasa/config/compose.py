@@ -28,7 +28,7 @@ from yaml import YAMLError
 
 from sasa.config import CONF, EXPERIMENTS, own, own_option, own_tables, tables
 from sasa.config.data import Data
-from sasa.config.identity import AXES, Identity, axes_of, is_machine, rows_like
+from sasa.config.identity import AXES, Identity, axes_of, rows_like, variant_of
 from sasa.config.overrides import Typed, check_overrides
 from sasa.config.schema import Config
 from sasa.errors import InputError
@@ -148,9 +148,7 @@ def identity(program: str) -> Identity:
     return Identity(
         table=table,
         row=row,
-        variant=tuple(
-            sorted(line for key, line in given.items() if key not in (table, "scale", "seed") and not is_machine(key))
-        ),
+        variant=variant_of(given, table),
         command=shlex.join([*program.split(), *task, *own_option()]),
         rows=rows_like(axes_of(table, row)),
         like=alike[0] if alike else None,

@@ -42,6 +42,12 @@ class Identity:
         return f"{self.table}={self.row}" if self.table else "run"
 
 
+def variant_of(given: Mapping[str, str], table: str | None) -> tuple[str, ...]:
+    """Of overrides by their keys those beside the table, the scale, the seed and the machine's."""
+    plain = (table, "scale", "seed")
+    return tuple(sorted(line for key, line in given.items() if key not in plain and not is_machine(key)))
+
+
 def is_machine(key: str) -> bool:
     """Whether an override names a setting of the machine."""
     return any(key == name or key.startswith(f"{name}.") for name in MACHINE)

@@ -115,16 +115,10 @@ def plain_words(message: str) -> str:
     return message
 
 
-def swept(overrides: Sequence[str]) -> dict[str, int]:
-    """The keys that a sweep varies, and how many values each takes."""
-    varied = {}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        value = override.value()
-        if isinstance(value, Glob):
-            varied[override.key_or_group] = len(value.filter(options(override.key_or_group)))
-        elif override.is_sweep_override():  # of an interval Hydra's own sweeper knows no values, and says so
-            varied[override.key_or_group] = len(list(override.sweep_iterator())) if override.is_discrete_sweep() else 1
-    return varied
+def swept(overrides: Sequence[str]) -> list[str]:
+    """The keys that a sweep varies."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [override.key_or_group for override in parsed if override.is_sweep_override()]
 
 
 def chosen(overrides: Sequence[str], key: str, default: str) -> str:

@@ -1,4 +1,4 @@
-"""The rows of a sweep, composed before any of them runs."""
+"""The rows of a sweep before any of them runs: their words, and what those make."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from omegaconf import OmegaConf, open_dict
 from sasa.config import CONF, options
 from sasa.config.compose import checked, identity, label
 from sasa.config.identity import Identity
+from sasa.config.overrides import swept
 from sasa.config.schema import Config
 
 
@@ -30,20 +31,25 @@ class Row:
 
 def rows_of(overrides: Sequence[str], program: str) -> list[Row]:
     """The rows of a sweep, in its order, without the words that concern Hydra itself."""
-    parser = OverridesParser.create()
-    own = [one for one in parser.parse_overrides(list(overrides)) if not one.key_or_group.startswith("hydra")]
-    values: list[list[str]] = []
-    for one in own:
-        value = one.value()
-        if isinstance(value, Glob):
-            values.append([f"{one.key_or_group}={name}" for name in value.filter(options(one.key_or_group))])
-        elif one.is_sweep_override():
-            values.append([f"{one.get_key_element()}={text}" for text in one.sweep_string_iterator()])
-        else:
-            values.append([str(one.input_line)])
-    varied = [one.key_or_group for one in own if one.is_sweep_override()]
+    varied = swept(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return [row_of(words, varied, program) for words in product(*values)]
+        return [row_of(tuple(words.values()), varied, program) for words in words_of(overrides)]
+
+
+def words_of(overrides: Sequence[str]) -> list[dict[str, str]]:
+    """The words of each row by what they set, as Hydra's sweeper writes them; composing a row takes a second, and this none."""
+    values: dict[str, list[str]] = {}
+    for one in OverridesParser.create().parse_overrides(list(overrides)):
+        key, value = one.key_or_group, one.value()
+        if key.startswith("hydra"):
+            continue
+        if isinstance(value, Glob):
+            values[key] = [f"{key}={name}" for name in value.filter(options(key))]
+        elif one.is_sweep_override():
+            values[key] = [f"{one.get_key_element()}={text}" for text in one.sweep_string_iterator()]
+        else:
+            values[key] = [f"{one.get_key_element()}={one.get_value_element_as_str()}"]
+    return [dict(zip(values, words, strict=True)) for words in product(*values.values())]
 
 
 def row_of(words: tuple[str, ...], varied: Container[str], program: str) -> Row:

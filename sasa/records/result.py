@@ -1,5 +1,6 @@
 """What is recorded of a run: one typed record, which a job writes, the report reads, and both parts of it on disk."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
@@ -13,7 +14,15 @@ from sasa.records.files import load_json
 NAMES = ("key", "semantics", "table", "row", "rows", "scale", "seed", "variant")
 CONFIGURED = ("command", "config", "defaults")  # in config.json, with NAMES; the rest is in result.json, with NAMES too
 HEARD = ("heard", "step", "seconds_a_step")  # in heartbeat.json, while it runs
+IMAGES = re.compile(r"(^|,)images=[0-9a-f]{8}(?=,|$)")  # what Record adds to a variant
 RECORDED = ConfigDict(allow_inf_nan=False, extra="ignore")
+
+
+def called(table: str | None, row: str | None, scale: str, seed: int | str, variant: str) -> str:
+    """What people read: "table4=k7 seed=1", with the scale and other overrides where they are not the plain ones."""
+    plain = {"scale=demo", "seed=0"}
+    parts = (f"{table}={row}" if table else "run", f"scale={scale}", f"seed={seed}", variant)
+    return " ".join(part for part in parts if part and part not in plain)
 
 
 @dataclass(frozen=True, config=RECORDED)
@@ -69,6 +78,22 @@ class Run:
     images_per_second: float | None = None
     skipped_images: int | None = None
     skipped: list[str] = field(default_factory=list)  # the first hundred of them
+
+    @property
+    def name(self) -> str:
+        """What people read."""
+        return called(self.table, self.row, self.scale, self.seed, self.variant)
+
+    @property
+    def typed(self) -> str:
+        """The variant by the command alone: without the images of one's own that were found."""
+        return IMAGES.sub("", self.variant).strip(",")
+
+    @property
+    def names(self) -> set[str]:
+        """What is called for by a command that this very run answers: its own, or that of another row."""
+        rows = [(self.table, self.row), *self.rows]
+        return {called(table, row, self.scale, self.seed, self.typed) for table, row in rows}
 
     @property
     def flops(self) -> float | None:

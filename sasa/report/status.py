@@ -3,7 +3,7 @@
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,13 +13,21 @@ from rich.text import Text
 
 from sasa.records import jobs
 from sasa.records.collect import collect
-from sasa.records.files import alive, read_json
+from sasa.records.files import read_json
 from sasa.records.progress import Progress, by_the_clock, progress
 from sasa.records.result import Run
+from sasa.records.sweeps import missing, sweeps, waiting
 from sasa.report.names import clean, shorten
 from sasa.report.tables.terminal import print_left_out
 
-STYLES = {"finished": "green", "running": "cyan", "waiting": "", "interrupted": "yellow", "failed": "bold red"}
+STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "waiting": "",
+    "interrupted": "yellow",
+    "failed": "bold red",
+    "missing": "yellow",
+}
 
 
 @dataclass(frozen=True)
@@ -32,30 +40,26 @@ class Line:
     progress: Progress | None = None
     count: int = 1
     run: Run | None = None
-
-    @property
-    def again(self) -> str:
-        """The command that goes on with a run that was stopped or failed; empty for any other."""
-        return self.run.command if self.run and self.status in ("interrupted", "failed") else ""
+    again: str = ""  # the command that goes on with what was stopped, failed or never begun
 
 
-def status(output: Path, runs: Sequence[Run]) -> list[Line]:
-    """A line a run of those below `output`, and one for the rows of a sweep that wait for their turn."""
-    runs = [run for run in runs if not run.same_as]
+def status(output: Path, known: Sequence[Run], hidden: Sequence[Run] = ()) -> list[Line]:
+    """A line a run of those below `output`, one for the rows of a sweep that wait, and one a row that no sweep came to."""
+    runs = [run for run in known if not run.same_as]
     given = {path.name.split(".")[0]: read_json(path) or {} for path in (output / ".locks").glob("*.job.json")}
     states = jobs.queued([str(one.get("job")) for one in given.values()] + [run.job for run in runs if run.job])
     lines = [of_run(output, run, states) for run in runs]
-    known = {run.key for run in runs}
+    begun = {run.key for run in runs}
     for key, one in given.items():
         state = (states or {}).get(str(one.get("job")))
-        if key not in known and state:
+        if key not in begun and state:
             lines.append(Line("waiting", str(one.get("label")), f"job {one.get('job')} of Slurm, {state}"))
-    return lines + waiting_here(output)
+    return [*lines, *of_sweeps(output, (*known, *hidden))]
 
 
 def of_run(output: Path, run: Run, states: dict[str, jobs.State] | None) -> Line:
     """What has become of one run; a job of Slurm that waits again has the last word on it."""
-    name = name_of(run)
+    name = clean(run.name)
     state = (states or {}).get(run.job or "")
     if run.job and run.status in ("running", "interrupted") and states is not None:
         if state is None:
@@ -67,26 +71,25 @@ def of_run(output: Path, run: Run, states: dict[str, jobs.State] | None) -> Line
     if run.status == "running":
         where = f"job {run.job}, {state}" if run.job else f"process {run.pid} on {run.host}"
         return Line("running", name, where, progress(output / run.folder, run), run=run)
-    return Line(run.status, name, run.reason or "", run=run)
+    again = run.command if run.status in ("interrupted", "failed") else ""
+    return Line(run.status, name, run.reason or "", run=run, again=again)
 
 
-def waiting_here(output: Path) -> list[Line]:
-    """The rows of sweeps under way that no process has begun."""
-    lines = []
-    for path in sorted((output / ".sweep").glob("*/sweep.json")):
-        sweep = read_json(path) or {}
-        left = int(sweep.get("rows", 0)) - len(list(path.parent.glob("[0-9]*.json")))
-        if left > 0 and alive(sweep.get("pid"), sweep.get("host")):
-            told = f"in the sweep of process {sweep['pid']} on {sweep['host']}"
-            lines.append(Line("waiting", f"{left} row{'s' if left > 1 else ''}", told, count=left))
-    return lines
-
-
-def name_of(run: Run) -> str:
-    """What people read: "table4=k7 seed=1", with the scale and other overrides where they are not the plain ones."""
-    title = f"{run.table}={run.row}" if run.table else "run"
-    scale = f"scale={run.scale}" if run.scale != "demo" else ""
-    return " ".join(part for part in (title, scale, f"seed={run.seed}" if run.seed else "", clean(run.variant)) if part)
+def of_sweeps(output: Path, runs: Sequence[Run]) -> Iterator[Line]:
+    """The rows that sweeps have not begun: those of a living one wait, and those of the others are nobody's."""
+    known = {name for run in runs for name in run.names}
+    finished = {name for run in runs if run.status == "finished" for name in run.names}
+    for folder, sweep in sorted(sweeps(output), key=lambda one: not one[1].living):
+        if sweep.living:
+            known |= {row.name for row in sweep.rows}
+            left = len(waiting(folder, sweep, finished))
+            if left:
+                told = f"in the sweep of process {sweep.pid} on {sweep.host}"
+                yield Line("waiting", f"{left} row{'s' if left > 1 else ''}", told, count=left)
+            continue
+        for row in missing(folder, sweep, known):
+            known.add(row.name)
+            yield Line("missing", clean(row.name), "never begun: its sweep ended before", again=row.command)
 
 
 def seconds_left(lines: Sequence[Line], runs: Sequence[Run]) -> float | None:
@@ -138,7 +141,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="DIR", help="where the runs are")
     output = parser.parse_args(arguments).output
     found, console = collect(output), Console(highlight=False)
-    lines = status(output, found.runs)
+    lines = status(output, found.runs, found.hidden)
     if lines:
         show(lines, seconds_left(lines, found.runs), output, console)
     else:

@@ -29,7 +29,7 @@ from sasa.report.verdicts import METHOD, judge
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = ("dashboard.css", "element.js", "charts.js", "attention.js", "compare.js", "app.js")
 SCALES = ("demo", "cifar10_small", "cifar10", "imagenet")
-UNDER_WAY = ("running", "waiting", "interrupted", "failed")
+UNDER_WAY = ("running", "waiting", "interrupted", "failed", "missing")
 
 
 def embedded(value: object) -> Markup:
@@ -124,7 +124,8 @@ class Site:
     @cached_property
     def under_way(self) -> tuple[list[status.Line], float | None]:
         """What runs, waits, was stopped or failed, and seconds until the end of all that runs or waits."""
-        lines = status.status(self.output, [run for run in self.runs if not run.variant.startswith(SHIPPED)])
+        own = [run for run in self.runs if not run.variant.startswith(SHIPPED)]
+        lines = status.status(self.output, own, self.hidden)
         lines = [line for kind in UNDER_WAY for line in lines if line.status == kind]
         return lines, status.seconds_left(lines, self.runs)
 

@@ -1,0 +1,79 @@
+"""What a sweep leaves in its folder, outputs/.sweep/<time>-<process>: sweep.json, and of each row that is begun a word."""
+
+import os
+import socket
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from sasa.records.files import alive, read_json
+
+UNDER_WAY = ("running", "held")  # a word's status while the row has not ended; held: by another process
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row as it was typed; one that a sweeper has yet to choose has neither."""
+
+    name: str = ""  # one of Run.names
+    command: str = ""  # that runs it alone
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is known of a sweep before its first row, in sweep.json of its folder."""
+
+    keys: list[str]  # that the sweep varies
+    rows: list[Listed]
+    pid: int
+    host: str
+    threads: str | None  # OMP_NUM_THREADS as the user gave it
+
+    @property
+    def here(self) -> bool:
+        """Whether this process is the sweep's own."""
+        return (self.pid, self.host) == (os.getpid(), socket.gethostname())
+
+    @property
+    def living(self) -> bool:
+        """Whether its process goes on."""
+        return alive(self.pid, self.host)
+
+
+_SWEEP = TypeAdapter(Sweep)
+
+
+def read_sweep(folder: Path) -> Sweep | None:
+    """The sweep of a folder, None where nothing of one can be read."""
+    try:
+        return _SWEEP.validate_python(read_json(folder / "sweep.json"))
+    except ValidationError:
+        return None
+
+
+def sweeps(output: Path) -> Iterator[tuple[Path, Sweep]]:
+    """Every sweep below outputs/ with its folder."""
+    for path in sorted((output / ".sweep").glob("*/sweep.json")):
+        if sweep := read_sweep(path.parent):
+            yield path.parent, sweep
+
+
+def words(folder: Path) -> dict[int, dict[str, Any]]:
+    """The word of each row that was begun, by its number."""
+    return {int(path.stem): read_json(path) or {} for path in sorted(folder.glob("[0-9]*.json"))}
+
+
+def waiting(folder: Path, sweep: Sweep, finished: Container[str]) -> list[Listed]:
+    """The rows of a living sweep that it has not begun, without those that are finished."""
+    begun = words(folder)
+    return [row for number, row in enumerate(sweep.rows) if number not in begun and row.name not in finished]
+
+
+def missing(folder: Path, sweep: Sweep, known: Container[str]) -> list[Listed]:
+    """The rows that a sweep which has ended did not come to, without those that are recorded, by this sweep or another."""
+    status = {number: word.get("status") for number, word in words(folder).items()}
+    left = [row for number, row in enumerate(sweep.rows) if status.get(number, UNDER_WAY[0]) in UNDER_WAY]
+    return [row for row in left if row.name and row.name not in known]
