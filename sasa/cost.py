@@ -104,15 +104,16 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m sasa.cost", description=main.__doc__, allow_abbrev=False)
     parser.parse_args()
-    compose.register()
-    TABLES.update({table: described(table, description(table)) for table in own_tables()})
-    counted = {}
-    for table in tables():
-        for row in options(table):
-            try:
+    counted, doing = {}, ""
+    try:
+        compose.register()
+        TABLES.update({table: described(table, description(table)) for table in own_tables()})
+        for table in tables():
+            for row in options(table):
+                doing = f"{table}={row}: "
                 counted[table, row] = cost(at_paper_size(compose.compose_row([f"{table}={row}"])))
-            except (InputError, *compose.ERRORS) as error:
-                parser.error(f"{table}={row}: {' '.join(str(error).split())}")
+    except (InputError, *compose.ERRORS) as error:
+        parser.error(f"{doing}{' '.join(str(error).split())}")
     costs_table({row: (numbers["flops"], numbers["params"]) for row, numbers in counted.items()})
 
 

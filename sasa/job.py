@@ -8,9 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from sasa.data.root import check_root
 from sasa.errors import Diverged, InputError, Interrupted, RunFailed
 from sasa.records.files import now
 from sasa.records.folder import Record, unwritable
+from sasa.records.jobs import own_job
 from sasa.records.result import Run, read_result
 from sasa.report.tracker import send_table
 
@@ -30,8 +32,20 @@ def run(record: Record, console: Console, wait: bool = False) -> tuple[Run, Path
         except OSError as error:
             raise unwritable(record.folder, error) from error
         if not done:
+            refuse_missing_images(record)
             recorded(record, console)
     return record.run, record.folder
+
+
+def refuse_missing_images(record: Record) -> None:
+    """Raise InputError where the folder of the images is not there, and leave nothing behind."""
+    if own_job():  # whoever waits for a job of Slurm reads its reason in its record
+        return
+    try:
+        check_root(record.config.data)
+    except InputError:
+        record.withdraw()
+        raise
 
 
 def complete(folder: Path, key: str) -> Run | None:

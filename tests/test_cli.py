@@ -84,6 +84,7 @@ def test_a_bad_command_is_refused_in_one_line(command: str, expected: str, tmp_p
 def test_the_scale_of_coco_asks_for_its_folder(tmp_path: Path) -> None:
     ended = call("table2=conv_full", "scale=coco", f"output={tmp_path}/out", "tracker=none")
     refused(ended, "data.root=null, but the images are read from a folder: set data.root")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".locks"]
 
 
 @pytest.mark.slow
@@ -236,7 +237,7 @@ def test_data_that_does_not_fit_is_refused_row_by_row(pictures: Path, tmp_path: 
         assert expected in line
     assert "set data.skip_broken=true" in last[-1]
     statuses = [json.loads(path.read_text())["status"] for path in (tmp_path / "out").glob("**/result.json")]
-    assert statuses == ["failed"] * 4  # what has no images has one folder
+    assert statuses == ["failed"] * 3  # where there is no folder of images, nothing was begun
 
 
 @pytest.mark.slow

@@ -3,15 +3,16 @@
 import json
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import TINY, call, only
 
+from sasa import cost, evaluate, plan
 from sasa.config import OWN, compose, own_tables
 from sasa.config.identity import axes_of, rows_like
 from sasa.config.overrides import check_overrides
-from sasa.cost import cost
 from sasa.errors import InputError
 from sasa.records.collect import collect
 from sasa.report.own import add_tables, described
@@ -56,7 +57,7 @@ def test_rows_compose_and_are_the_same_where_all_that_they_set_is(mine: Path) ->
     assert own_tables() == ["smoothing"]
     config = compose.compose_row(["smoothing=some"])
     assert config.train.label_smoothing == 0.2
-    assert cost(config) == cost(compose.compose_row(["table3=conv1"]))
+    assert cost.cost(config) == cost.cost(compose.compose_row(["table3=conv1"]))
     assert rows_like(axes_of("smoothing", "some")) == (("smoothing", "some"),)
     assert rows_like(axes_of("table3", "conv1")) == (("table3", "conv1"),)
     (mine / "smoothing" / "twin.yaml").write_text("# @package _global_\ndefaults:\n  - override /layers: conv1\n")
@@ -106,9 +107,21 @@ def test_what_is_refused(mine: Path, words: list[str], expected: str) -> None:
         check_overrides(words, sweep=False)
 
 
+def test_a_folder_that_is_none_is_refused_by_every_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(OWN, str(tmp_path / "none"))
+    for program, words in ((cost, []), (plan, ["table1"]), (evaluate, ["RUN"])):
+        monkeypatch.setattr("sys.argv", ["it", *words])
+        with suppress(SystemExit):
+            assert program.main() == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert f"{tmp_path}/none is no folder: --config-dir (or SASA_CONFIG_DIR) takes" in last
+
+
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     ended = call("seed=0", "--config-dir", str(tmp_path / "none"))
-    assert (ended.code, "no folder: --config-dir takes" in ended.err) == (2, True), ended.text
+    assert (ended.code, "no folder: --config-dir" in ended.err) == (2, True), ended.text
     (tmp_path / "table3").mkdir()
     (tmp_path / "table3" / "conv1.yaml").write_text("# @package _global_\n")
     ended = call("seed=0", "--config-dir", str(tmp_path))

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from sasa.errors import check
+
 OWN = "SASA_CONFIG_DIR"  # the environment variable with a folder of one's own, which processes of a sweep inherit
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
@@ -18,9 +20,16 @@ CONF, EXPERIMENTS = shipped("conf"), shipped("experiments")
 
 
 def own() -> Path | None:
-    """The folder of one's own, if there is one."""
+    """The folder of one's own, if there is one; InputError for what is none."""
     given = os.environ.get(OWN)
-    return Path(given).expanduser().absolute() if given else None
+    if not given:
+        return None
+    place = Path(given).expanduser().absolute()
+    check(
+        place.is_dir(),
+        f"{place} is no folder: --config-dir (or {OWN}) takes one of your own rows, tables and options",
+    )
+    return place
 
 
 def folders(place: Path) -> list[str]:

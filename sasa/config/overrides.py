@@ -85,8 +85,6 @@ def use_own(typed: Typed) -> Typed:
     if mine is None:
         return typed
     os.environ[OWN] = str(mine)
-    if not mine.is_dir():
-        raise InputError(f"{mine} is no folder: --config-dir takes one of your own rows, tables and options")
     for group in folders(mine):
         for path in sorted((mine / group).glob("*.yaml")):
             if any((place / group / path.name).exists() for place in (CONF, EXPERIMENTS)):

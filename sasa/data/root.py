@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sasa.config.data import Data
 from sasa.errors import InputError
 
 
@@ -22,6 +23,15 @@ def existing_root(root: str | None) -> Path:
     if not any(folder.iterdir()):
         raise InputError(f"data.root={root} is empty: set data.root to the folder of the images")
     return folder
+
+
+def check_root(data: Data) -> None:
+    """Raise InputError where the folder is not there that a reader reads: generated images and those of the hub have none."""
+    kind = data.reader.partition("/")[0]
+    if kind == "torch" and data.download:
+        given_root(data.root)
+    elif kind in ("torch", "folder", "tar", "wds", "coco"):
+        existing_root(data.root)
 
 
 def listing(folder: Path) -> str:

@@ -87,6 +87,14 @@ class Record:
             if not left.name.startswith(".writable."):
                 left.unlink(missing_ok=True)
 
+    def withdraw(self) -> None:
+        """Remove the folder, and those above it, as far as nothing is in them."""
+        with suppress(OSError):
+            for folder in (self.folder, *self.folder.parents):
+                if folder == self.output:
+                    break
+                folder.rmdir()
+
     @contextmanager
     def held(self, wait: bool = False) -> Iterator[None]:
         """Hold this run's key, so that no other process trains it; Busy says who does, unless that one is waited for."""
