@@ -1,6 +1,5 @@
 """Registers and spills of the Triton kernels compiled for a GPU that is not here. Run by test_ops_triton.py, which needs
-a process without TRITON_INTERPRET: `python triton_resources.py ARCHITECTURE,... DTYPE EXTENT DIM...` prints JSON; of
-DIMxCOUNT the first so many variants."""
+a process without TRITON_INTERPRET: `python triton_resources.py ARCHITECTURE,... DTYPE EXTENT DIM:VARIANT,...` prints JSON."""
 
 import json
 import re
@@ -85,12 +84,11 @@ if __name__ == "__main__":
     for architecture in map(int, architectures.split(",")):
         for kernel in kernels:
             for word in dims:
-                dim, count = map(int, word.split("x")) if "x" in word else (int(word), 1)
-                for blocks in triton_backend.variants(int(extent), dim, 4 if dtype == "fp32" else 2)[:count]:
+                dim, *numbers = map(int, re.split("[:,]", word))
+                some = triton_backend.variants(int(extent), dim, 4 if dtype == "fp32" else 2, 8)
+                for blocks in (some[n] for n in numbers):
                     found = attention(getattr(triton_kernels, kernel), architecture, dtype, int(extent), dim, blocks)
-                    report[f"{kernel} {dim} {blocks['TALL']}x{blocks['WIDE']}x{blocks['ROWS']} sm_{architecture}"] = (
-                        found
-                    )
+                    report[f"{kernel} {dim} {triton_backend.named(blocks)} sm_{architecture}"] = found
         for kernel in ("forward_kernel", "backward_kernel"):
             for side in (1, 4):
                 found = stem(getattr(stem_kernels, kernel), architecture, dtype, side, 16)

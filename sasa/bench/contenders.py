@@ -66,8 +66,8 @@ def shifted(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tens
     return output.flatten(-2)
 
 
-def ours(backend: str, variant: int = 0) -> Contender:
-    """One backend of this package; the Triton kernels in one of their variants, from then on."""
+def ours(backend: str, variant: int | None = None) -> Contender:
+    """One backend of this package; the Triton kernels in one of their variants or in the fastest, from then on."""
 
     def attention(query: Tensor, key: Tensor, value: Tensor, row: Tensor, column: Tensor) -> Tensor:
         heads, extent, _ = row.shape

@@ -37,6 +37,12 @@ class Attention(NamedTuple):
         shape = f"{self.batch}x{self.height}x{self.width}, {self.heads} heads of {self.dim}, k = {self.extent}"
         return f"{shape}, {self.terms}, {self.border}{parts}"
 
+    @property
+    def variants(self) -> "list[Attention]":
+        """It in each variant of its kernels."""
+        count = len(triton_backend.variants(self.extent, self.dim, 2, self.heads))
+        return [self._replace(variant=n) for n in range(count)]
+
     def inputs(self, random: Callable[..., Tensor]) -> dict[str, Tensor | None]:
         """Query, key, value, row and column, as far as the terms have them."""
         qkv = random(self.batch, self.height, self.width, 3 * self.heads * self.dim).chunk(3, dim=-1)
@@ -97,21 +103,18 @@ class Stem(NamedTuple):
 Case = Attention | Stem
 KINDS = ("pointwise", "convolution", "mixture")
 TERMS, BORDERS = ("both", "content", "position"), ("mask", "zero")
-VARIANTS = len(triton_backend.variants(7, 8, 2))
 
 
 def cases(small: bool) -> list[tuple[Case, torch.dtype]]:
     """All that is tried, the paper's own shapes first."""
     if small:
-        tiny: list[Case] = [Attention(1, 5, 6, 1, 8, 3), Attention(1, 9, 3, 2, 6, 3, "position", "zero", True, 3)]
+        tiny: list[Case] = [Attention(1, 5, 6, 1, 8, 3), Attention(1, 9, 3, 2, 6, 3, "position", "zero", True, 5)]
         return [*zip(tiny, (torch.float32, torch.bfloat16), strict=True)] + [
             (Stem(1, 5, 6, 1, 4, kind), torch.float32) for kind in KINDS
         ]
     maps = [Attention(2, side, side, HEADS, channels // HEADS, 7) for side, channels in SHAPES]
     stems: list[Case] = [Stem(2, 224, 224, 4, 16, kind) for kind in KINDS]
-    odd: list[Case] = [
-        Attention(2, 9, 13, 2, 6, 5, "both", border, True, variant) for border in BORDERS for variant in range(VARIANTS)
-    ]
+    odd: list[Case] = [x for y in BORDERS for x in Attention(2, 9, 13, 2, 6, 5, "both", y, True).variants]
     odd += [Attention(1, 1, 1, 1, 2, 7), Attention(1, 20, 3, 2, 32, 11), Attention(2, 5, 70, 4, 16, 9)]
     odd += [Stem(3, 9, 13, 2, 6, kind) for kind in KINDS] + [Stem(1, 1, 1, 1, 2, kind) for kind in KINDS]
     other = [
@@ -120,7 +123,7 @@ def cases(small: bool) -> list[tuple[Case, torch.dtype]]:
         for terms, border in product(TERMS, BORDERS)
         if (terms, border) != ("both", "mask")
     ]
-    varied = [x._replace(variant=variant) for x in maps for variant in range(1, VARIANTS)]
+    varied = [x for y in maps for x in y.variants[1:]]
     return list(product([*maps, *stems, *odd, *other], UNITS)) + list(product(varied, (torch.bfloat16,)))
 
 

@@ -1,6 +1,7 @@
 """Local attention at the paper's four maps, and the stems, beside what else computes them, with the share of their bounds."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -32,6 +33,7 @@ def work(setting: Setting, shapes: Sequence[tuple[int, int]], rounds: int, tell:
         for side, channels in shapes:
             torch.compiler.reset()  # or one compiled function has more shapes than it may
             compared = {
+                **({OURS: ours("auto")} if rounds else {}),  # where nothing is beside it, for variants are timed
                 **variants(setting, channels),
                 "unfold, compiled": torch.compile(unfold, dynamic=False),
                 "FlexAttention": flex(),
@@ -49,13 +51,24 @@ def work(setting: Setting, shapes: Sequence[tuple[int, int]], rounds: int, tell:
                         row |= bounding.shares("forward", row, 4 * numbers, logits)
                         row |= bounding.shares("both", row, 11 * numbers, 2 * logits)
                 tell(row)
+            for row in picks(side, channels):
+                tell(row)
 
 
 def variants(setting: Setting, channels: int) -> dict[str, Contender]:
-    """Ours, and as it would be with each other block size of its kernels."""
-    sizes = triton_backend.variants(EXTENT, channels // ops.HEADS, setting.dtype.itemsize)
-    names = [OURS, *(f"{OURS}: {x['TALL']}x{x['WIDE']}, {x['ROWS']} rows" for x in sizes[1:])]
-    return {name: ours("auto", n) for n, name in enumerate(names)}
+    """Ours as it would be with each variant of its kernels."""
+    some = triton_backend.variants(EXTENT, channels // ops.HEADS, setting.dtype.itemsize, ops.HEADS)
+    return {f"{OURS}, {triton_backend.named(x)}": ours("auto", n) for n, x in enumerate(some)}
+
+
+def picks(side: int, channels: int) -> Iterator[Row]:
+    """For each of our kernels at a map the milliseconds of its variants, None for those that failed: the least was picked."""
+    from sasa.ops.triton_tuning import known  # imports Triton
+
+    for (kernel, _, *shape), times in known.items():
+        if shape[:3] == [side, side, channels]:
+            found = {name: ms if math.isfinite(ms) else None for name, ms in times.items()}
+            yield {"table": "variants", "shape": f"{side}x{side}x{channels}", "kernel": kernel, "milliseconds": found}
 
 
 def work_stems(setting: Setting, rounds: int, tell: Tell) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from sasa.ops import triton_backend
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -32,10 +34,14 @@ class Setting:
         return torch.float32 if self.small else torch.bfloat16
 
     @contextmanager
-    def taken(self) -> Iterator[torch.device]:
-        """The device; on a CPU what would be compiled runs as it is written meanwhile."""
+    def taken(self, alone: bool = True) -> Iterator[torch.device]:
+        """The device; on a CPU what would be compiled runs as it is written meanwhile.
+
+        Where others compute beside it, kernels' variants are not timed: the first one is taken.
+        """
         if not self.small and torch.cuda._is_in_bad_fork():
             raise RuntimeError("what is loaded before parts are forked has asked for GPUs: runner.PRELOADED")
+        triton_backend.variant = None if alone else 0
         torch.manual_seed(0)
         with torch.compiler.set_stance("force_eager" if self.small else "default"):
             yield torch.device(self.device)

@@ -27,7 +27,7 @@ def size_of_detectors(setting: Setting) -> tuple[int, int]:
 def classify(setting: Setting, names: Sequence[str], compiled: bool, rounds: int, tell: Tell) -> None:
     """Steps of one classifier after the other; without rounds they are compiled, and no more."""
     batch, side = size_of_classifiers(setting)
-    with setting.taken() as device:
+    with setting.taken(alone=rounds > 0) as device:
         for name in names:
             step = models.training_step(models.CLASSIFIERS[name](), device, setting.dtype, batch, compiled, side)
             tell(measured("networks", name, step, batch, rounds, device) | {"compiled": compiled})
@@ -36,7 +36,7 @@ def classify(setting: Setting, names: Sequence[str], compiled: bool, rounds: int
 def detect(setting: Setting, names: Sequence[str], compiled: bool, rounds: int, tell: Tell) -> None:
     """Steps of one detector after the other; without rounds they are compiled, and no more."""
     batch, side = size_of_detectors(setting)
-    with setting.taken() as device:
+    with setting.taken(alone=rounds > 0) as device:
         networks = detectors.networks(side, [name for name in names if name != detectors.BASELINE])
         for name in names:
             network = networks.pop(name)
