@@ -1,6 +1,7 @@
 """`python -m sasa.bench gpu` without a GPU: its parts end at their limits whatever happens to them, and all of its code runs."""
 
 import json
+import re
 import time
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,26 @@ def test_all_parts_fit_in_eight_minutes() -> None:
     assert others + 80 <= parts.SECONDS == 480
     names = [part.name for stage in stages for part in stage]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.skipif(bool(missing()), reason="Triton is not installed")
+def test_the_variants_that_were_picked_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sasa.bench.gpu.operations import picks
+    from sasa.ops import triton_tuning
+
+    known = {
+        ("forward", 128, 56, 56, 64, 8): {"8x8": 0.25, "4x8": 0.125, "8x8, 2 rows": float("inf")},
+        ("d key", 128, 56, 56, 64, 8): {"8x8": 0.5, "4x8": 0.75, "8x8, 2 rows": 0.625},
+        ("forward", 128, 28, 28, 64, 8): {"8x8": 1.0},
+    }
+    monkeypatch.setattr(triton_tuning, "known", known)
+    report = Report(tmp_path / "gpu.json", {"device": "none"})
+    for row in picks(56, 64):
+        runner.print_row(lambda line: report.tell("operation", [json.loads(line)]), row)
+    text = (tmp_path / "gpu.txt").read_text()
+    for picked in (r"forward +4x8 +0.125 +8x8 0.250; 4x8 0.125; 8x8, 2 rows failed", r"d key +8x8 +0.500"):
+        assert re.search(rf"56x56x64 +{picked}", text), text
+    assert "28x28" not in text
 
 
 def test_a_kill_loses_no_row(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ class Report:
             self.exactness(),
             self.maps(),
             self.bounds(),
+            self.variants(),
             self.networks("stems", "Stems, forward and backward", "convolution"),
             self.networks("networks", "Training steps of classifiers", CLASSIFIER),
             self.networks("detectors", "Training steps of detectors", DETECTOR),
@@ -121,6 +122,16 @@ class Report:
             if "both_of_bytes" in row:
                 what = row.get("shape") or f"stem, {row['network']}"
                 grid.add_row(what, *(f"{row[x]:.1%}" if x in row else "" for x in names))
+        return grid
+
+    def variants(self) -> Table:
+        """Which variant was picked for each of our kernels at each map, and the times that it was picked by."""
+        grid = made("Variants of our kernels, as timed before the first call", "map|kernel|picked", "ms", "ms of each")
+        for row in self.of("variants"):
+            times = row["milliseconds"]
+            picked = min(times, key=lambda x: float("inf") if times[x] is None else times[x])
+            each = "; ".join(f"{x} {number(ms, 3) or 'failed'}" for x, ms in times.items())
+            grid.add_row(row["shape"], row["kernel"], picked, number(times[picked], 3), each)
         return grid
 
     def networks(self, table: str, title: str, first: str) -> Table:
