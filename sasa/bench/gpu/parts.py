@@ -8,7 +8,7 @@ from sasa.bench.gpu.runner import Part
 from sasa.bench.gpu.setting import Setting
 
 SECONDS = 480.0  # for all of it: the last part, the training run, has what the others leave
-SHARDS = 6  # processes that compile and try the kernels, beside those that compile what they are compared with
+SHARDS = 7  # processes that compile and try the kernels, beside those that compile what they are compared with
 FIRST = 125.0  # seconds for both
 LIMITS = {
     "operation": 55.0,
