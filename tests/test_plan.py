@@ -112,7 +112,8 @@ def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: 
     assert waiting.startswith(f"waiting     2 rows  in the sweep of process {os.getpid()}")
     again = "python run.py table5=absolute scale=demo seed=0"
     assert failed == f"failed      table5=absolute  the loss is nan at step 3; to go on: {again}"
-    assert missing == "missing     table4=k3  never begun: its sweep ended before; to go on: python run.py table4=k3"
+    why, begin = f"never begun: .sweep/{gone.pid} ended before", "python run.py table4=k3"
+    assert missing == f"missing     table4=k3  {why}; to go on: {begin}"
     assert end.startswith("all of it ends in about ")
 
     site = Site(tmp_path)
@@ -123,7 +124,7 @@ def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: 
     assert re.search(r"running, 50 %, about (9\.9|10\.0) h left", rows[1])
     assert f"process {os.getpid()} on " in rows[1]
     assert rows[3].endswith(f"the loss is nan at step 3{again}")
-    assert rows[4].endswith("its sweep ended beforepython run.py table4=k3")
+    assert rows[4].endswith(why + begin)
     assert re.search(r"all of it ends in about \d", section[0])
     (running,) = [run for run in site.runs if run.status == "running"]
     assert re.search(r"of 4 epochs, .*, about (9\.9|10\.0) h left", site.run(running))

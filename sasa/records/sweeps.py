@@ -74,6 +74,6 @@ def waiting(folder: Path, sweep: Sweep, finished: Container[str]) -> list[Listed
 
 def missing(folder: Path, sweep: Sweep, known: Container[str]) -> list[Listed]:
     """The rows that a sweep which has ended did not come to, without those that are recorded, by this sweep or another."""
-    status = {number: word.get("status") for number, word in words(folder).items()}
-    left = [row for number, row in enumerate(sweep.rows) if status.get(number, UNDER_WAY[0]) in UNDER_WAY]
+    ended = {number for number, word in words(folder).items() if word.get("status") not in UNDER_WAY}
+    left = [row for number, row in enumerate(sweep.rows) if number not in ended]
     return [row for row in left if row.name and row.name not in known]

@@ -89,7 +89,8 @@ def of_sweeps(output: Path, runs: Sequence[Run]) -> Iterator[Line]:
             continue
         for row in missing(folder, sweep, known):
             known.add(row.name)
-            yield Line("missing", clean(row.name), "never begun: its sweep ended before", again=row.command)
+            told = f"never begun: {folder.relative_to(output)} ended before"
+            yield Line("missing", clean(row.name), told, again=row.command)
 
 
 def seconds_left(lines: Sequence[Line], runs: Sequence[Run]) -> float | None:
