@@ -119,8 +119,9 @@ def test_no_tracker_leaves_no_trace(trained: tuple[Path, Any]) -> None:
     assert "W&B" not in trained[1].text
 
 
-def test_a_server_that_never_answers_leaves_the_run_offline(tmp_path: Path) -> None:
-    with Server("stalls") as server:
+@pytest.mark.parametrize("mood", ["stalls", "refuses"])
+def test_a_server_that_takes_nothing_from_the_start_leaves_the_run_offline(mood: str, tmp_path: Path) -> None:
+    with Server(mood) as server:
         ended = call("table5=none", *SMALL, f"output={tmp_path}", **account(server), WANDB_HTTP_TIMEOUT="2")
     assert ended.code == 0, ended.text
     assert "tracking offline" in ended.out
