@@ -193,7 +193,8 @@ def submit(
         raise InputError(f"Slurm does not take the jobs: {reason}. Correct hydra.launcher's settings") from None
     names = {row.record.key: one.job_id for row, one in zip(rows, given, strict=True)}
     for row in rows:
-        jobs.note_job(output, row.record.key, names[row.record.key], row.label)
+        key = row.record.key
+        jobs.note_job(output, key, names[key], row.label, row.record.identity.command)
     return names
 
 

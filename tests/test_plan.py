@@ -16,9 +16,11 @@ from records import add_run
 
 from sasa import plan
 from sasa.config import compose
+from sasa.records.jobs import note_job
 from sasa.records.progress import by_the_clock
 from sasa.records.sweeps import Listed, Sweep
 from sasa.report.pages.site import Site
+from sasa.report.status import status
 
 
 def test_runs_on_places_end_with_the_longest_first() -> None:
@@ -70,6 +72,24 @@ def test_a_measured_pace_is_near_that_of_the_run_itself(trained: tuple[Path, End
     assert told.code == 0, told.text
     assert "measured" in told.out
     assert "Runs that differ: 1 left, 0 finished" in told.out
+
+
+def test_a_job_of_slurm_that_is_gone_before_it_began_leaves_its_row_s_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\necho '7_1|PENDING||Priority'\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / ".locks").mkdir()
+    for number, row in enumerate(("table4=k3", "table4=k5")):
+        note_job(tmp_path, row, f"7_{number}", row, f"python run.py {row}")
+    gone, waiting = status(tmp_path, ())
+    assert (gone.status, gone.name, gone.again) == ("missing", "table4=k3", "python run.py table4=k3")
+    assert (waiting.status, waiting.name, waiting.again) == ("waiting", "table4=k5", "")
+    squeue.unlink()  # nobody knows
+    monkeypatch.setenv("PATH", "")
+    assert status(tmp_path, ()) == []
 
 
 def add_sweep(output: Path, pid: int, names: list[str], begun: int) -> None:

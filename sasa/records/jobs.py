@@ -24,9 +24,9 @@ def own_job() -> str | None:
     return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
 
 
-def note_job(output: Path, key: str, job: str, label: str) -> None:
-    """Write down that a key, which people know by its label, was given to a job."""
-    write_atomically(job_file(output, key), json.dumps({"job": job, "label": label}).encode())
+def note_job(output: Path, key: str, job: str, label: str, command: str) -> None:
+    """Write down that a key, which people know by its label and its run's command, was given to a job."""
+    write_atomically(job_file(output, key), json.dumps({"job": job, "label": label, "command": command}).encode())
 
 
 def job_of(output: Path, key: str) -> str | None:

@@ -46,14 +46,18 @@ class Line:
 def status(output: Path, known: Sequence[Run], hidden: Sequence[Run] = ()) -> list[Line]:
     """A line a run of those below `output`, one for the rows of a sweep that wait, and one a row that no sweep came to."""
     runs = [run for run in known if not run.same_as]
-    given = {path.name.split(".")[0]: read_json(path) or {} for path in (output / ".locks").glob("*.job.json")}
+    given = {path.name.split(".")[0]: read_json(path) or {} for path in sorted((output / ".locks").glob("*.job.json"))}
     states = jobs.queued([str(one.get("job")) for one in given.values()] + [run.job for run in runs if run.job])
     lines = [of_run(output, run, states) for run in runs]
-    begun = {run.key for run in runs}
+    begun = {run.key for run in (*known, *hidden)}
     for key, one in given.items():
-        state = (states or {}).get(str(one.get("job")))
+        job, label = str(one.get("job")), clean(str(one.get("label")))
+        state = (states or {}).get(job)
         if key not in begun and state:
-            lines.append(Line("waiting", str(one.get("label")), f"job {one.get('job')} of Slurm, {state}"))
+            lines.append(Line("waiting", label, f"job {job} of Slurm, {state}"))
+        elif key not in begun and states is not None:
+            again = str(one.get("command", ""))
+            lines.append(Line("missing", label, f"never begun: its job {job} is gone", again=again))
     return [*lines, *of_sweeps(output, (*known, *hidden))]
 
 
