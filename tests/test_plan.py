@@ -104,6 +104,7 @@ def add_sweep(output: Path, pid: int, names: list[str], begun: int) -> None:
 
 def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None:
     add_run(tmp_path, "table5", "none")
+    add_run(tmp_path, "table4", "k7", variant="data=folder,images=0123abcd")
     add_run(tmp_path, "table5", "absolute", status="failed", reason="the loss is nan at step 3")
     started, heard = (
         (datetime.now().astimezone() - timedelta(seconds=ago)).isoformat(timespec="seconds") for ago in (100, 2)
@@ -117,14 +118,15 @@ def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: 
     with subprocess.Popen(["true"]) as gone:
         pass
     seeds = [f"table5=none seed={seed}" for seed in range(1, 6)]
-    add_sweep(tmp_path, os.getpid(), seeds, begun=3)
-    # Of a dead sweep a row is missing unless it was refused, another sweep has it, or it is the run of another row.
-    others = ["table4=k5", "table5=none", "table5=none seed=5", "table1=conv_stem_50", "table4=k3"]
-    add_sweep(tmp_path, gone.pid, others, begun=1)
+    add_sweep(tmp_path, os.getpid(), [*seeds, "table5=none"], begun=3)  # the last is finished
+    # Of a dead sweep a row is missing unless it was refused, another sweep has it, it is the run of another row, it is
+    # recorded with what its images were found to be, or its sweeper had not chosen it.
+    others = ["table5=none seed=5", "table1=conv_stem_50", "table4=k7 data=folder", "", "table4=k3"]
+    add_sweep(tmp_path, gone.pid, ["table4=k5", *others], begun=1)
     told = module("sasa.report", "status", "--output", str(tmp_path))
     assert told.code == 0, told.text
     lines = told.out.splitlines()
-    assert lines[0].endswith(": 1 finished, 1 running, 2 waiting, 1 failed, 1 missing")
+    assert lines[0].endswith(": 2 finished, 1 running, 2 waiting, 1 failed, 1 missing")
     running, waiting, failed, missing, end = lines[1:]
     assert running.startswith("running     table5=relative")
     assert "50%, 9:5" in running
