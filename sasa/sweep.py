@@ -34,7 +34,7 @@ from sasa.records.collect import collect
 from sasa.records.files import cores, read_json, write_atomically
 from sasa.records.folder import Busy, Record, unwritable
 from sasa.records.result import Run, called
-from sasa.records.sweeps import Listed, Sweep, missing, read_sweep, sweeps
+from sasa.records.sweeps import Listed, Sweep, answered, missing, read_sweep, sweeps
 from sasa.report.tables.terminal import print_line, print_table
 from sasa.train.interrupt import listen
 
@@ -101,7 +101,7 @@ def listed(given: Mapping[str, str]) -> Listed:
 
 def tidy(output: Path, mine: Path) -> None:
     """Remove the folders of sweeps that have served: this one's and those that have ended, unless rows of them are missing."""
-    known = {name for run in collect(output).known for name in run.names}
+    known = answered(collect(output).known)
     for folder, sweep in sweeps(output):
         if (folder == mine or not sweep.living) and not missing(folder, sweep, known):
             shutil.rmtree(folder, ignore_errors=True)

@@ -64,17 +64,22 @@ def test_what_is_refused(
     assert expected in said
 
 
-def test_weights_of_another_network_in_a_runs_folder_are_refused(
+def test_weights_of_another_network_or_spoiled_ones_in_a_runs_folder_are_refused(
     trained: tuple[Path, Ended], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = shutil.copytree(trained[0], tmp_path / "out")
     path = only(output, "**/weights.safetensors")
-    save_file({name: value for name, value in load_file(path).items() if name != "fc.bias"}, path)
-    run = ["table1/conv_stem_26", f"--output={output}"]
-    for command in (lambda: main(run), lambda: export([*run, f"--to={tmp_path / 'to'}"])):
-        assert command() == 2
-        (said,) = capsys.readouterr().err.splitlines()
-        assert "weights.safetensors is of another network: 1 of its weights do not fit, such as fc.bias" in said
+    weights, run = load_file(path), ["table1/conv_stem_26", f"--output={output}"]
+    bias = weights.pop("fc.bias")
+    for changed, expected in (
+        ({}, " is of another network: 1 of its weights do not fit, such as fc.bias"),
+        ({"fc.bias": bias / 0}, ": fc.bias is not finite"),
+    ):
+        save_file(weights | changed, path)
+        for command in (lambda: main(run), lambda: export([*run, f"--to={tmp_path / 'to'}"])):
+            assert command() == 2
+            (said,) = capsys.readouterr().err.splitlines()
+            assert f"weights.safetensors{expected}" in said
 
 
 def test_other_images_are_shown_as_the_runs_own_were() -> None:

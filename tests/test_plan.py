@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from records import add_run
 
 from sasa import plan
 from sasa.config import compose
+from sasa.records.collect import collect
 from sasa.records.jobs import note_job
 from sasa.records.progress import by_the_clock
 from sasa.records.sweeps import Listed, Sweep
@@ -92,14 +94,31 @@ def test_a_job_of_slurm_that_is_gone_before_it_began_leaves_its_row_s_command(
     assert status(tmp_path, ()) == []
 
 
-def add_sweep(output: Path, pid: int, names: list[str], begun: int) -> None:
+def add_sweep(output: Path, pid: int, names: list[str], begun: int, commands: Sequence[str] = ()) -> None:
     """What a sweep leaves of its rows, of which some are begun."""
     folder = output / ".sweep" / str(pid)
     folder.mkdir(parents=True)
-    rows = [Listed(name, f"python run.py {name}") for name in names]
+    rows = [Listed(*row) for row in zip(names, commands or [f"python run.py {name}" for name in names], strict=True)]
     (folder / "sweep.json").write_text(json.dumps(asdict(Sweep(["seed"], rows, pid, socket.gethostname(), None))))
     for number in range(begun):
         (folder / f"{number}.json").write_text(json.dumps({"status": "failed"}))
+
+
+def test_a_row_of_images_of_ones_own_is_missing_until_it_was_begun_where_they_lie(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    typed = {x: f"python run.py table5=none data=folder {x}" for x in ("data.root=/a", "'data.root=/b c'")}
+    add_sweep(tmp_path, gone.pid, ["table5=none data=folder"] * 2, begun=0, commands=tuple(typed.values()))
+    (tmp_path / ".sweep" / str(gone.pid) / "0 (copy).json").touch()  # as programs leave it that keep folders alike
+
+    def left() -> list[str]:
+        return [line.again for line in status(tmp_path, collect(tmp_path).known) if line.status == "missing"]
+
+    assert left() == list(typed.values())
+    for number, root in enumerate(typed):
+        images = f"data=folder,images=0123456{number}"
+        add_run(tmp_path, "table5", "none", variant=images, command=f"python run.py {root} data=folder table5=none")
+        assert left() == list(typed.values())[number + 1 :]
 
 
 def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_pat
 def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline(tmp_path: Path) -> None:
     nobody = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9"}  # where nothing listens
     kept = {"HOME": str(tmp_path), "WANDB_DIR": str(tmp_path / "out" / "kept")}
-    named = {"WANDB_PROJECT": "trial", "WANDB_TAGS": "one,two"}
+    named = {"WANDB_PROJECT": "trial", "WANDB_TAGS": "one, two,"}
     (tmp_path / "out" / "kept").mkdir(parents=True)
     ended = call("table5=none", *SMALL, f"output={tmp_path}/out", **nobody, **kept, **named, fresh=True)
     assert ended.code == 0, ended.text

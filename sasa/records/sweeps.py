@@ -1,8 +1,9 @@
 """What a sweep leaves in its folder, outputs/.sweep/<time>-<process>: sweep.json, and of each row that is begun a word."""
 
 import os
+import re
 import socket
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from sasa.records.files import alive, read_json
+from sasa.records.result import IMAGES, Run
 
 UNDER_WAY = ("running", "held")  # a word's status while the row has not ended; held: by another process
 
@@ -20,6 +22,10 @@ class Listed:
 
     name: str = ""  # one of Run.names
     command: str = ""  # that runs it alone
+
+    def among(self, known: Container[str]) -> bool:
+        """Whether it is one of those that are answered."""
+        return self.name in known or at_root(self.name, self.command) in known
 
 
 @dataclass(frozen=True)
@@ -63,17 +69,27 @@ def sweeps(output: Path) -> Iterator[tuple[Path, Sweep]]:
 
 def words(folder: Path) -> dict[int, dict[str, Any]]:
     """The word of each row that was begun, by its number."""
-    return {int(path.stem): read_json(path) or {} for path in sorted(folder.glob("[0-9]*.json"))}
+    return {int(path.stem): read_json(path) or {} for path in sorted(folder.glob("*.json")) if path.stem.isdecimal()}
+
+
+def answered(runs: Iterable[Run]) -> set[str]:
+    """The names of the rows that these runs are: where the images are one's own, which no name tells, with their data.root."""
+    return {at_root(name, run.command) if IMAGES.search(run.variant) else name for run in runs for name in run.names}
+
+
+def at_root(name: str, command: str) -> str:
+    """A name with the data.root that a command gives."""
+    return " ".join([name, *re.findall(r"\bdata\.root=[^'\s]*", command)[-1:]])
 
 
 def waiting(folder: Path, sweep: Sweep, finished: Container[str]) -> list[Listed]:
     """The rows of a living sweep that it has not begun, without those that are finished."""
     begun = words(folder)
-    return [row for number, row in enumerate(sweep.rows) if number not in begun and row.name not in finished]
+    return [row for number, row in enumerate(sweep.rows) if number not in begun and not row.among(finished)]
 
 
 def missing(folder: Path, sweep: Sweep, known: Container[str]) -> list[Listed]:
     """The rows that a sweep which has ended did not come to, without those that are recorded, by this sweep or another."""
     ended = {number for number, word in words(folder).items() if word.get("status") not in UNDER_WAY}
     left = [row for number, row in enumerate(sweep.rows) if number not in ended]
-    return [row for row in left if row.name and row.name not in known]
+    return [row for row in left if row.name and not row.among(known)]

@@ -81,7 +81,7 @@ class WandbTracker(Tracker):
             "resume": "allow",
             "config": config | {name: content for name, content in fields.items() if content},
             "dir": os.environ.get("WANDB_DIR") or str(record.folder),
-            "tags": [record.config.scale.name, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
+            "tags": [record.config.scale.name, *tags()],
             "settings": wandb.Settings(silent=True, console="off", finish_timeout_raises=True, **limits()),
         }
         measure = "ap" if record.config.task.kind is TaskKind.detection else "top1"
@@ -142,6 +142,14 @@ class WandbTracker(Tracker):
 def limits() -> dict[str, Any]:
     """LIMITS but for those that are set by WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT."""
     return {name: seconds for name, seconds in LIMITS.items() if f"WANDB_{name}".upper() not in os.environ}
+
+
+def tags() -> list[str]:
+    """Those of WANDB_TAGS, which is left without empty ones: W&B reads it, too, and would refuse them."""
+    found = [tag.strip() for tag in os.environ.pop("WANDB_TAGS", "").split(",") if tag.strip()]
+    if found:
+        os.environ["WANDB_TAGS"] = ",".join(found)
+    return found
 
 
 class TensorBoardTracker(Tracker):
