@@ -20,7 +20,7 @@ from PIL import Image
 
 from sasa.records import files
 
-CPU_MINUTES = {"": 12, "not slow": 4}  # by the value of -m
+CPU_MINUTES = {"": 14, "not slow": 5}  # by the value of -m
 WAITING = {"": 3, "not slow": 0}  # minutes of the clock in which nothing computes, most of them for Slurm
 # The same examples each time; any others by --hypothesis-profile=default.
 settings.register_profile("sasa", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
