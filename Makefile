@@ -34,7 +34,7 @@ test: setup  ## Run the tests
 lint: setup  ## Check style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-mutants: setup  ## which small faults in the code the tests notice, of a sample (ARGS="sasa/data --count 100")
+mutants: setup  ## Which small faults in the code the tests notice, of a sample (ARGS="sasa/data --count 100")
 	$(BIN)/python tests/mutants.py $(ARGS)
 
 costs: setup  ## FLOPs and parameters of every row beside the paper's; trains nothing

@@ -31,10 +31,10 @@ from sasa.config.overrides import Typed, chosen, output_of, quoted, swept
 from sasa.config.rows import words_of
 from sasa.errors import InputError, RunFailed
 from sasa.records.collect import collect
-from sasa.records.files import cores, read_json, write_atomically
+from sasa.records.files import cores, write_atomically
 from sasa.records.folder import Busy, Record, unwritable
 from sasa.records.result import Run, called
-from sasa.records.sweeps import Listed, Sweep, answered, missing, read_sweep, sweeps
+from sasa.records.sweeps import Listed, Sweep, answered, begun, missing, read_sweep, sweeps
 from sasa.report.tables.terminal import print_line, print_table
 from sasa.train.interrupt import listen
 
@@ -110,8 +110,7 @@ def tidy(output: Path, mine: Path) -> None:
 def conclude(folder: Path, command: str, crash: str, number: int, waits: bool) -> int:
     """After the last row, or a signal of that number: wait for rows of others, print the tables and what failed."""
     console, complaints = Console(**PLAIN), Console(stderr=True, **PLAIN)
-    paths = sorted(folder.glob("[0-9]*.json"), key=lambda path: int(path.stem))
-    words = [Word(**{**(read_json(path) or {}), "path": path}) for path in paths]
+    words = [Word(**{**word, "path": folder / f"{number}.json"}) for number, word in begun(folder).items()]
     try:
         for word in words:
             if word.status == "held" and waits and not number:

@@ -121,7 +121,7 @@ def test_a_folder_that_is_none_is_refused_by_every_program(
 
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     ended = call("seed=0", "--config-dir", str(tmp_path / "none"))
-    assert (ended.code, "no folder: --config-dir" in ended.err) == (2, True), ended.text
+    assert (ended.code, "no folder: --config-dir (or SASA_CONFIG_DIR) takes" in ended.err) == (2, True), ended.text
     (tmp_path / "table3").mkdir()
     (tmp_path / "table3" / "conv1.yaml").write_text("# @package _global_\n")
     ended = call("seed=0", "--config-dir", str(tmp_path))

@@ -94,6 +94,13 @@ def test_a_job_of_slurm_that_is_gone_before_it_began_leaves_its_row_s_command(
     assert status(tmp_path, ()) == []
 
 
+@pytest.fixture
+def gone() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
+
+
 def add_sweep(output: Path, pid: int, names: list[str], begun: int, commands: Sequence[str] = ()) -> None:
     """What a sweep leaves of its rows, of which some are begun."""
     folder = output / ".sweep" / str(pid)
@@ -104,12 +111,10 @@ def add_sweep(output: Path, pid: int, names: list[str], begun: int, commands: Se
         (folder / f"{number}.json").write_text(json.dumps({"status": "failed"}))
 
 
-def test_a_row_of_images_of_ones_own_is_missing_until_it_was_begun_where_they_lie(tmp_path: Path) -> None:
-    with subprocess.Popen(["true"]) as gone:
-        pass
+def test_a_row_of_images_of_ones_own_is_missing_until_it_was_begun_where_they_lie(tmp_path: Path, gone: int) -> None:
     typed = {x: f"python run.py table5=none data=folder {x}" for x in ("data.root=/a", "'data.root=/b c'")}
-    add_sweep(tmp_path, gone.pid, ["table5=none data=folder"] * 2, begun=0, commands=tuple(typed.values()))
-    (tmp_path / ".sweep" / str(gone.pid) / "0 (copy).json").touch()  # as programs leave it that keep folders alike
+    add_sweep(tmp_path, gone, ["table5=none data=folder"] * 2, begun=0, commands=tuple(typed.values()))
+    (tmp_path / ".sweep" / str(gone) / "0 (copy).json").touch()  # as programs leave it that keep folders alike
 
     def left() -> list[str]:
         return [line.again for line in status(tmp_path, collect(tmp_path).known) if line.status == "missing"]
@@ -121,7 +126,7 @@ def test_a_row_of_images_of_ones_own_is_missing_until_it_was_begun_where_they_li
         assert left() == list(typed.values())[number + 1 :]
 
 
-def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: Path) -> None:
+def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: Path, gone: int) -> None:
     add_run(tmp_path, "table5", "none")
     add_run(tmp_path, "table4", "k7", variant="data=folder,images=0123abcd")
     add_run(tmp_path, "table5", "absolute", status="failed", reason="the loss is nan at step 3")
@@ -134,14 +139,12 @@ def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: 
     )  # fmt: skip
     (folder / "metrics.jsonl").write_text(json.dumps({"split": "train", "step": 50}) + "\n{torn")
     (folder / "heartbeat.json").write_text(json.dumps({"heard": heard, "step": 50, "seconds_a_step": 720.0}))
-    with subprocess.Popen(["true"]) as gone:
-        pass
     seeds = [f"table5=none seed={seed}" for seed in range(1, 6)]
     add_sweep(tmp_path, os.getpid(), [*seeds, "table5=none"], begun=3)  # the last is finished
     # Of a dead sweep a row is missing unless it was refused, another sweep has it, it is the run of another row, it is
     # recorded with what its images were found to be, or its sweeper had not chosen it.
     others = ["table5=none seed=5", "table1=conv_stem_50", "table4=k7 data=folder", "", "table4=k3"]
-    add_sweep(tmp_path, gone.pid, ["table4=k5", *others], begun=1)
+    add_sweep(tmp_path, gone, ["table4=k5", *others], begun=1)
     told = module("sasa.report", "status", "--output", str(tmp_path))
     assert told.code == 0, told.text
     lines = told.out.splitlines()
@@ -153,7 +156,7 @@ def test_status_and_the_pages_tell_what_is_done_runs_waits_and_failed(tmp_path: 
     assert waiting.startswith(f"waiting     2 rows  in the sweep of process {os.getpid()}")
     again = "python run.py table5=absolute scale=demo seed=0"
     assert failed == f"failed      table5=absolute  the loss is nan at step 3; to go on: {again}"
-    why, begin = f"never begun: .sweep/{gone.pid} ended before", "python run.py table4=k3"
+    why, begin = f"never begun: .sweep/{gone} ended before", "python run.py table4=k3"
     assert missing == f"missing     table4=k3  {why}; to go on: {begin}"
     assert end.startswith("all of it ends in about ")
 

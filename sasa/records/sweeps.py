@@ -23,9 +23,14 @@ class Listed:
     name: str = ""  # one of Run.names
     command: str = ""  # that runs it alone
 
+    @property
+    def placed(self) -> str:
+        """Its name with the data.root that it is given."""
+        return at_root(self.name, self.command)
+
     def among(self, known: Container[str]) -> bool:
         """Whether it is one of those that are answered."""
-        return self.name in known or at_root(self.name, self.command) in known
+        return self.name in known or self.placed in known
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,10 @@ def sweeps(output: Path) -> Iterator[tuple[Path, Sweep]]:
             yield path.parent, sweep
 
 
-def words(folder: Path) -> dict[int, dict[str, Any]]:
+def begun(folder: Path) -> dict[int, dict[str, Any]]:
     """The word of each row that was begun, by its number."""
-    return {int(path.stem): read_json(path) or {} for path in sorted(folder.glob("*.json")) if path.stem.isdecimal()}
+    numbers = sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal())
+    return {number: read_json(folder / f"{number}.json") or {} for number in numbers}
 
 
 def answered(runs: Iterable[Run]) -> set[str]:
@@ -84,12 +90,12 @@ def at_root(name: str, command: str) -> str:
 
 def waiting(folder: Path, sweep: Sweep, finished: Container[str]) -> list[Listed]:
     """The rows of a living sweep that it has not begun, without those that are finished."""
-    begun = words(folder)
-    return [row for number, row in enumerate(sweep.rows) if number not in begun and not row.among(finished)]
+    words = begun(folder)
+    return [row for number, row in enumerate(sweep.rows) if number not in words and not row.among(finished)]
 
 
 def missing(folder: Path, sweep: Sweep, known: Container[str]) -> list[Listed]:
     """The rows that a sweep which has ended did not come to, without those that are recorded, by this sweep or another."""
-    ended = {number for number, word in words(folder).items() if word.get("status") not in UNDER_WAY}
+    ended = {number for number, word in begun(folder).items() if word.get("status") not in UNDER_WAY}
     left = [row for number, row in enumerate(sweep.rows) if number not in ended]
     return [row for row in left if row.name and not row.among(known)]

@@ -16,7 +16,7 @@ from sasa.records.collect import collect
 from sasa.records.files import read_json
 from sasa.records.progress import Progress, by_the_clock, progress
 from sasa.records.result import Run
-from sasa.records.sweeps import answered, at_root, missing, sweeps, waiting
+from sasa.records.sweeps import answered, missing, sweeps, waiting
 from sasa.report.names import clean, shorten
 from sasa.report.tables.terminal import print_left_out
 
@@ -84,14 +84,14 @@ def of_sweeps(output: Path, runs: Sequence[Run]) -> Iterator[Line]:
     known, finished = answered(runs), answered(run for run in runs if run.status == "finished")
     for folder, sweep in sorted(sweeps(output), key=lambda one: not one[1].living):
         if sweep.living:
-            known |= {at_root(row.name, row.command) for row in sweep.rows}
+            known |= {row.placed for row in sweep.rows}
             left = len(waiting(folder, sweep, finished))
             if left:
                 told = f"in the sweep of process {sweep.pid} on {sweep.host}"
                 yield Line("waiting", f"{left} row{'s' if left > 1 else ''}", told, count=left)
             continue
         for row in missing(folder, sweep, known):
-            known.add(at_root(row.name, row.command))
+            known.add(row.placed)
             told = f"never begun: {folder.relative_to(output)} ended before"
             yield Line("missing", clean(row.name), told, again=row.command)
 

@@ -45,11 +45,11 @@ def load_weights(model: nn.Module, config: Config) -> str:
 
 def load_trained(model: nn.Module, path: Path) -> None:
     """Load all of a finished run's weights; InputError where the file is of another network, or spoiled."""
-    weights = read_file(path)
+    weights, remedy = read_file(path), "Put back the file that this run wrote"
     spoiled = next((name for name, value in weights.items() if not value.isfinite().all()), None)
     if spoiled:
-        raise InputError(f"{path}: {spoiled} is not finite. Put back the file that this run wrote")
-    check_shapes(weights, model.state_dict(), str(path), f"Put back the {path.name} that this run wrote")
+        raise InputError(f"{path}: {spoiled} is not finite. {remedy}")
+    check_shapes(weights, model.state_dict(), str(path), remedy)
     model.load_state_dict(weights)
 
 
