@@ -174,7 +174,8 @@ def test_stopped_and_killed_on_3_2_and_1_ranks_a_run_ends_with_the_bits_of_one_p
     assert running() <= before
     assert killed.code == 0, killed.text
     assert killed.out.count("going on from step") == 2
-    assert "exitcode: -9" in killed.err  # said by torchrun, who may end the other one before it misses it
+    # torchrun names the rank that it finds ended first: the killed one, or the other, which misses it.
+    assert "exitcode: -9" in killed.err or "RankLost: another rank has ended" in killed.err
     assert_alike(only(output).parent, only(whole).parent)
     assert call(*recipe, f"output={output}").out.count("is finished already") == 1
 
