@@ -1,11 +1,12 @@
 """`make results`: rows and seeds in an order that decides many of the paper's statements by the hour, until time is up.
 
-First two seeds of every row of Tables 1 and 3 to 7, one of the others, and a third of the former; then more seeds for the
-open statement that takes least time to decide, looked at after 5, 8 and 12. What comes next is read from the records: a run
+First two seeds of every row of Tables 1 and 3 to 7, one of the others, and a third of the former; then one seed after the
+other, to the twelfth, for the open statement that takes least time to decide. What comes next is read from the records: a run
 of it that was stopped goes on, and several side by side share the rows: each takes what nobody trains, and waits at the end.
 """
 
 import argparse
+import math
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sasa.config.identity import is_machine
+from sasa.config.overrides import output_of
 from sasa.errors import InputError
 from sasa.records.archive import once
 from sasa.records.collect import collect, collect_with_shipped
@@ -23,11 +25,11 @@ from sasa.report.agreement import agreement
 from sasa.report.groups import Group, gather
 from sasa.report.paper import TABLES, find_table
 from sasa.report.tables.terminal import duration
-from sasa.report.verdicts import OPEN, judge, print_verdicts
+from sasa.report.verdicts import judge, print_verdicts
 
 SEVERAL = ("table3", "table4", "table5", "table6", "table7", "table1")  # with three seeds at least
 SINGLE = ("figure5", "table2")
-LOOKS = (2, 3, 5, 8, 12)  # seeds after which statements are judged: few looks, since each may err (verdicts.METHOD)
+LOOKS = range(3, 13)  # seeds after which statements are judged: each look may err (verdicts.METHOD)
 # run.py, also where sasa came as a wheel.
 RUN = "import sys; from sasa.command import main; sys.exit(main(waits={waits}))"
 
@@ -95,20 +97,17 @@ def planned(records: Records) -> Iterator[Step]:
 
 
 def further(records: Records) -> Iterator[Step]:
-    """The seeds of the next look at each open statement that can be decided, the one first that takes least time."""
+    """The seeds that each open statement needs, if they can decide it: the one first that takes least time."""
     choices = []
     for one in judge(records.runs, records.scale, records.variant):
         table, needed = one.statement.table, one.needed
-        hopeless = any(finding.verdict == "open" and not finding.needed for finding in one.findings)
-        if one.verdict != OPEN or table not in records.tables or hopeless or max(needed.values()) > LOOKS[-1]:
+        if table not in records.tables or not needed or max(needed.values()) > LOOKS[-1]:
             continue
         left = [Step(table, records.lacking(table, [row], seed), seed) for row in needed for seed in range(needed[row])]
-        now = min(finding.seeds for finding in one.findings if finding.verdict == "open")
-        target = next(look for look in LOOKS if look > now)
-        choices.append((sum(map(records.estimate, left)), table, tuple(needed), target))
-    for _, table, rows, target in sorted(choices):
-        for seed in range(target):
-            yield Step(table, records.lacking(table, rows, seed), seed)
+        choices.append((sum(map(records.estimate, left)), table, needed))
+    for _, table, needed in sorted(choices, key=lambda choice: choice[:2]):
+        for seed in range(max(needed.values())):
+            yield Step(table, records.lacking(table, [row for row in needed if seed < needed[row]], seed), seed)
 
 
 def next_step(records: Records, seconds: float, given_up: set[tuple[str, str, int]]) -> Step | None:
@@ -158,8 +157,13 @@ def main(arguments: list[str] | None = None) -> int:
 def follow(words: Sequence[str], scale: str, seconds: float, console: Console) -> int:
     """Train step after step; returns the exit status: that of a sweep which was stopped or refused, else 0."""
     overrides = [word for word in words if "=" in word]
+    for word in overrides:
+        if word.startswith(("scale=", "seed=")):
+            raise InputError(
+                f"{word}: {'give --scale' if word[1] == 'c' else 'the protocol chooses the seeds: leave it out'}"
+            )
     tables = [find_table(word).name for word in words if "=" not in word] or tables_of(scale)
-    output = Path(next((word.partition("=")[2] for word in overrides if word.startswith("output=")), "outputs"))
+    output = output_of(overrides)
     last = {word.partition("=")[0]: word for word in overrides}  # of a field that is given twice
     given = ",".join(sorted(word for key, word in last.items() if not is_machine(key)))
     given_up: set[tuple[str, str, int]] = set()
@@ -182,6 +186,8 @@ def follow(words: Sequence[str], scale: str, seconds: float, console: Console) -
     runs = collect_with_shipped(output).runs
     print_verdicts(runs, scale, records.variant, console)
     console.print(f"\n{records.seconds / 3600:.2f} h of training. {agreement(runs, scale, records.variant)}".rstrip())
+    if next_step(records, math.inf, given_up):
+        console.print(f"The next rows would take it above {seconds / 3600:g} h: make results HOURS=... goes on")
     return 1 if given_up else 0
 
 

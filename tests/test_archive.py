@@ -42,6 +42,9 @@ def test_a_real_run_travels_and_is_not_trained_again(trained: tuple[Path, Ended]
     assert merged.out == f"1 run added to {there}, 1 known there already\n", merged.text
     copied = there / folder.relative_to(output)
     assert (copied / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
+    (copied / "weights.safetensors").unlink()
+    assert report("merge", "results.zip", "--output", there, cwd=tmp_path).code == 0  # without them it takes them, too
+    assert (copied / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
     assert find_weights(str(copied.parent.relative_to(there)), str(there)) == copied / "weights.safetensors"
     before, after = (json.loads((one / "result.json").read_text()) for one in (folder, copied))
     kept = ("key", "accuracy", "costs", "device", "versions", "commit", "seconds", "started", "backend", "memory")
@@ -92,6 +95,14 @@ def test_runs_of_another_version_are_left_out_and_told(tmp_path: Path) -> None:
     assert [run.row for run in collect(tmp_path / "mine").runs] == ["k5"]
 
 
+def test_runs_are_chosen_by_their_overrides(tmp_path: Path) -> None:
+    for variant, seed in (("", 0), ("train.lr=1", 0), ("", 1)):
+        add_run(tmp_path / "outputs", "table4", "k3", seed=seed, variant=variant)
+    for words, count in (((), 3), (("--variant", ""), 2), (("--variant", "train.lr=1"), 1), (("--variant", "x"), 0)):
+        done = report("archive", *words, cwd=tmp_path)
+        assert (f"{count} run" in done.out) if count else ("there is no such finished run" in done.err)
+
+
 def test_the_same_records_make_the_same_bytes(tmp_path: Path) -> None:
     add_table(tmp_path / "out", "table6", seeds=2)
     one, two = (archive_of(tmp_path / "out", tmp_path / name) for name in ("one.zip", "two.zip"))
@@ -137,6 +148,13 @@ def test_what_is_shipped_is_small_and_whole() -> None:
         assert found.warnings == ()
         assert {run.status for run in found.runs} == {"finished"}
         assert all(run.commit and run.device and run.versions and not run.host for run in found.runs)
+
+
+def test_the_document_of_what_is_shipped_is_made_from_it() -> None:
+    made = module(
+        "sasa.report", "results", "--output", "results/cifar10_small.zip", "--notes", "results/cifar10_small.md"
+    )
+    assert (ROOT / "docs/results.md").read_text() == made.out
 
 
 def test_tables_read_an_archive_as_if_it_were_a_folder(tmp_path: Path) -> None:

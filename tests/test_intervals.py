@@ -52,29 +52,36 @@ def coverage(
 @pytest.mark.parametrize("seeds", [(2, 2), (5, 2), (3, 3), (5, 4)])
 @pytest.mark.parametrize("spread", [1, 4, 20])
 def test_intervals_hold_at_their_confidence(seeds: tuple[int, int], spread: float) -> None:
-    """Nominally 95 %; one standard error of 1500 trials is 0.6 %. With two seeds a row they hold in 92 to 98 %."""
+    """Nominally 95 %; one standard error of 1500 trials is 0.6 %. With two seeds of one of two rows they hold in 92 to 98 %."""
     least, most = (0.9, 0.995) if min(seeds) == 2 else (0.93, 0.98)
     assert least < coverage((1.0, -1.0), seeds, (1.0, spread)) < most
 
 
-def test_intervals_hold_for_several_rows() -> None:
-    for weights, spreads in (
+@pytest.mark.parametrize(
+    ("weights", "spreads"),
+    [
         ((1 / 3, 1 / 3, 1 / 3, -1.0), (1.0, 5.0, 1.0, 2.0)),
         ((2.0, -1.0, -1.0), (1.0, 1.0, 4.0)),
-    ):
-        assert 0.925 < coverage(weights, (3,) * len(weights), spreads) < 0.975
+        ((1 / 3, 1 / 3, 1 / 3, -1 / 3, -1 / 3, -1 / 3), (10.0, 1.0, 1.0, 1.0, 1.0, 1.0)),
+    ],
+)
+def test_intervals_hold_for_several_rows(weights: tuple[float, ...], spreads: tuple[float, ...]) -> None:
+    """With two seeds of some rows they hold in 89 % or more, as verdicts.METHOD says."""
+    assert 0.9 < coverage(weights, (3,) * len(weights), spreads) < 0.985
+    for seeds in ((2,) * len(weights), (2, 3) * (len(weights) // 2) + (2,) * (len(weights) % 2)):
+        assert 0.875 < coverage(weights, seeds, spreads) < 0.995
 
 
 def test_looking_again_and_again_errs_as_often_as_is_told() -> None:
-    """After 2, 3, 5, 8 and 12 seeds, until the interval lies on one given side: 7 to 9 % of the time, not 2.5 as at once."""
-    chance, decided, once, times = np.random.default_rng(0), 0, 0, 4000
+    """After each of 3 to 12 seeds, until the interval lies on one given side: 7 to 10 % of the time, not 2.5 as at once."""
+    chance, decided, once, times = np.random.default_rng(0), 0, 0, 2000
     for _ in range(times):
         one, two = chance.normal(0, 1, 12).tolist(), chance.normal(0, 2, 12).tolist()
         lows = [(contrast([(1.0, one[:n]), (-1.0, two[:n])]).interval() or (0.0,))[0] for n in LOOKS]
         decided += any(low > 0 for low in lows)
         once += lows[-1] > 0
-    assert 0.065 < decided / times < 0.09
-    assert 0.017 < once / times < 0.033
+    assert 0.065 < decided / times < 0.105
+    assert 0.014 < once / times < 0.036
 
 
 def test_the_advised_seeds_decide_four_times_of_five() -> None:
@@ -90,3 +97,11 @@ def test_the_advised_seeds_decide_four_times_of_five() -> None:
         decided += (contrast([(1.0, one), (-1.0, two)]).interval() or (0.0,))[0] > 0
     assert 0.76 < decided / 1000 < 0.88
     assert seeds_for(0.01, measured) is None
+
+
+def test_rows_that_have_many_seeds_are_advised_no_fewer() -> None:
+    """The spread is all of the row of five: a third seed of the other row would change nothing."""
+    many = contrast([(1.0, [-2.0, -1.0, 0.0, 1.0, 2.0]), (-1.0, [0.0, 0.01])])
+    needed = seeds_for(2.5, many)
+    assert needed is not None
+    assert needed > 5

@@ -207,8 +207,16 @@ def test_attention_that_matches_with_a_convolution_stem_alone_does_not_match(tmp
     add_table(tmp_path, "table1", scale="cifar10", seeds=3, noise=0.05)
     assert said_of(tmp_path, "cheaper").verdict == "reproduced"
     for seed in range(3):
-        add_run(tmp_path, "table1", "full_50", scale="cifar10", seed=seed, top1=11 + seed)
+        add_run(
+            tmp_path, "table1", "full_50", scale="cifar10", seed=seed, top1=0.1 + seed / 100
+        )  # chance of 1000 classes
     assert said_of(tmp_path, "cheaper").verdict == "not reproduced"
+    for seed in range(3):
+        add_run(tmp_path, "table1", "baseline_50", scale="cifar10", seed=seed, top1=0.1 + seed / 100)
+    assert [claim.why for claim in said_of(tmp_path, "cheaper").findings if "50" in claim.claim.text] == [
+        "at chance, where nothing can be compared: baseline_50",
+        "at chance, where nothing can be compared: full_50, baseline_50",
+    ]
 
 
 def test_a_steady_gain_with_k_does_not_flatten(tmp_path: Path) -> None:

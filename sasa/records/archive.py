@@ -97,11 +97,12 @@ def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
 def merge(paths: Iterable[Path], output: Path) -> tuple[list[Run], list[Run], list[Run]]:
     """Make the runs of archives folders below `output`; returns those that came, that are finished there, and left out ones.
 
-    Runs of another version of sasa, whose numbers do not compare, are left out. InputError for a file that is no archive of
-    runs, before anything is written. Raises OSError where `output` cannot be.
+    A run that is there without weights takes those of an archive. Runs of another version of sasa, whose numbers do not
+    compare, are left out. InputError for a file that is no archive of runs, before anything is written. Raises OSError where
+    `output` cannot be.
     """
     parts = [(path, opened(path)) for path in paths]
-    known = {run.key for run in collect(output).known if run.status == "finished"}
+    known = {run.key: output / run.folder for run in once(collect(output).known)}
     came: list[Run] = []
     had: list[Run] = []
     other: list[Run] = []
@@ -112,10 +113,11 @@ def merge(paths: Iterable[Path], output: Path) -> tuple[list[Run], list[Run], li
                     other.append(run)
                 elif run.key in known:
                     had.append(run)
+                    if not (known[run.key] / WEIGHTS).exists():
+                        copy(archive, run, known[run.key], [WEIGHTS])
                 else:
                     came.append(run)
-                    known.add(run.key)
-                    unpack(archive, run, output)
+                    known[run.key] = unpack(archive, run, output)
     return came, had, other
 
 
@@ -151,7 +153,7 @@ def first_damaged(path: Path) -> str | None:
     return None
 
 
-def unpack(archive: ZipFile, run: Run, output: Path) -> None:
+def unpack(archive: ZipFile, run: Run, output: Path) -> Path:
     """Make a run's folder, whole or not at all; another one than the run's own where that is taken by another run."""
     folder = output / run.folder
     if folder.exists():
@@ -159,11 +161,19 @@ def unpack(archive: ZipFile, run: Run, output: Path) -> None:
     temporary = folder.with_name(f".{folder.name[:200]}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
-        for name in ("config.json", "result.json", "metrics.jsonl", *COPIED, WEIGHTS):
-            member = f"{run.folder}/{name}"
-            if member in archive.NameToInfo:
-                with archive.open(member) as source, (temporary / name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
+        copy(archive, run, temporary, ("config.json", "result.json", "metrics.jsonl", *COPIED, WEIGHTS))
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def copy(archive: ZipFile, run: Run, folder: Path, names: Iterable[str]) -> None:
+    """Write those of a run's files that an archive has into a folder, each whole or not at all."""
+    for name in names:
+        member = f"{run.folder}/{name}"
+        if member in archive.NameToInfo:
+            temporary = folder / f".{name}.{os.getpid()}.tmp"
+            with archive.open(member) as source, temporary.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            temporary.replace(folder / name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sasa.records.collect import shipped_variant
+from sasa.records.collect import SHIPPED, shipped_variant
 from sasa.records.result import Run
 from sasa.report.groups import gather
 from sasa.report.intervals import CONFIDENCE, contrast
@@ -10,13 +10,31 @@ from sasa.report.paper import TABLES, Table
 
 
 def agreement(runs: Iterable[Run], scale: str, variant: str = "") -> str:
-    """In words: in how many rows both have the same result, by an interval that holds over all rows; empty without any."""
-    runs = list(runs)
-    pairs = {
-        (table.name, row): pair for table in TABLES.values() for row, pair in both(table, runs, scale, variant).items()
-    }
-    if not pairs:
+    """In words: in how many rows both have the same result, by an interval that holds over all rows.
+
+    Shipped runs that were merged into one's own do not count as those. Where none shipped has the same overrides, such as
+    those that name the images, others that were trained alike are taken, and named. Empty where none was shipped at all.
+    """
+    runs = [run for run in runs if run.scale == scale]
+    shipped = [run for run in runs if run.variant.startswith(SHIPPED)]
+    keys = {run.key for run in shipped}
+    own = [run for run in runs if run.variant == variant and run.key not in keys]
+    variants = sorted({run.variant for run in shipped}, key=lambda one: (one != shipped_variant(variant), one))
+    for theirs in variants:
+        pairs = {
+            (table.name, row): pair
+            for table in TABLES.values()
+            for row, pair in both(table, [*own, *shipped], scale, variant, theirs).items()
+        }
+        if pairs:
+            return compared(pairs) + ("" if theirs == shipped_variant(variant) else f" (those are {theirs})")
+    if not shipped:
         return ""
+    return "No row has two seeds here and two among the shipped results, trained alike: nothing to compare with them"
+
+
+def compared(pairs: dict[tuple[str, str], tuple[list[float], list[float]]]) -> str:
+    """How many rows agree, and which differ by how much."""
     confidence = 1 - (1 - CONFIDENCE) / len(pairs)
     apart = []
     for (table, row), pair in pairs.items():
@@ -28,9 +46,11 @@ def agreement(runs: Iterable[Run], scale: str, variant: str = "") -> str:
     return text + (f"; ours differ in {', '.join(apart)}" if apart else "")
 
 
-def both(table: Table, runs: list[Run], scale: str, variant: str) -> dict[str, tuple[list[float], list[float]]]:
+def both(
+    table: Table, runs: list[Run], scale: str, variant: str, shipped: str
+) -> dict[str, tuple[list[float], list[float]]]:
     """The results over seeds, ours and the shipped ones, of each row where both have two seeds and were trained alike."""
-    ours, theirs = (gather(runs, table.name, scale, variant) for variant in (variant, shipped_variant(variant)))
+    ours, theirs = (gather(runs, table.name, scale, name) for name in (variant, shipped))
     pairs = {}
     for row in ours.keys() & theirs.keys():
         values = tuple(groups[row].values(table.split, table.measures[0]) for groups in (ours, theirs))

@@ -15,6 +15,7 @@ def main(arguments: list[str]) -> None:
     add = parser.add_argument
     add("tables", nargs="*", metavar="TABLE", help="only the runs that are rows of these tables (default: all runs)")
     add("--scale", help="only the runs at this scale")
+    add("--variant", help="only the runs with these overrides, '' for none")
     add("--with-weights", action="store_true", help="put the evaluated weights in, too (weights.safetensors)")
     add("--output", type=Path, default=Path("outputs"), metavar="DIR", help="where the runs are (default: outputs)")
     add("--to", type=Path, default=Path("results.zip"), metavar="FILE", help="default: results.zip")
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> None:
         run
         for run in once(found.runs)
         if options.scale in (None, run.scale)
+        and options.variant in (None, run.variant)
         and (not tables or tables & {run.table, *(table for table, _ in run.rows)})
     ]
     if not runs:

@@ -76,8 +76,8 @@ def undecided(verdicts: Iterable[Verdict], runs: Sequence[Run]) -> Iterator[str]
     lines = []
     for one in verdicts:
         if one.verdict == OPEN:
-            cost = further_seconds(one, gather(runs, one.statement.table, runs[0].scale, runs[0].variant))
-            price = f" About {duration(cost)} more of training would decide it, four times of five." if cost else ""
+            groups = gather(runs, one.statement.table, runs[0].scale, runs[0].variant)
+            price = price_of(one, further_seconds(one, groups))
             reasons = [f"{finding.claim.text}: {finding.why}" for finding in one.findings if finding.why]
             lines += [
                 f"- **{escape_markdown(one.statement.text)}**{price}",
@@ -88,8 +88,16 @@ def undecided(verdicts: Iterable[Verdict], runs: Sequence[Run]) -> Iterator[str]
         yield "\n".join(lines)
 
 
+def price_of(one: Verdict, seconds: float | None) -> str:
+    """What more training would decide a statement, in words; of one whose spread is not known, what the second seed takes."""
+    if not seconds:
+        return ""
+    what = "decide it, four times of five" if one.measured else "give its rows two seeds"
+    return f" About {duration(seconds)} more of training would {what}."
+
+
 def further_seconds(one: Verdict, groups: dict[str, Group]) -> float | None:
-    """How long the seeds take that would decide a statement; None where a row's time is not known, or none would do."""
+    """How long the seeds take that a statement needs; None where a row's time is not known."""
     total = 0.0
     for row, seeds in one.needed.items():
         finished = groups[row].finished if row in groups else ()
@@ -97,8 +105,7 @@ def further_seconds(one: Verdict, groups: dict[str, Group]) -> float | None:
         if not times:
             return None
         total += max(0, seeds - len(finished)) * sum(times) / len(times)
-    open_claims = [finding for finding in one.findings if finding.verdict == "open"]
-    return total if all(finding.needed for finding in open_claims) else None
+    return total
 
 
 def section(comparison: Comparison, verdicts: Iterable[Verdict]) -> Iterator[str]:
