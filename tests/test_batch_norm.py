@@ -99,7 +99,6 @@ def test_in_both_tasks_a_step_of_equal_micro_batches_moves_them_as_one_does(row:
     def moved(times: int) -> dict[str, torch.Tensor]:
         seed_everything(0)
         model = network(config)
-        set_bn_decay(model, DECAY)
         task = Detection(config, data) if detection else Classification(config, data)
         trainer = Trainer(model, task, config, torch.device("cpu"), Record(config, Identity(None, None, (), "test")))
         batch = data.train.__getitems__([(0, 0, position) for position in range(4)])

@@ -19,6 +19,7 @@ from sasa.data.build import eval_loader, train_loader
 from sasa.data.loader import batches_per_epoch
 from sasa.data.samples import Samples, none_readable
 from sasa.errors import Diverged, Stopped
+from sasa.models.build import set_bn_decay
 from sasa.records.folder import Record
 from sasa.train import checkpoint, ranks
 from sasa.train.batch_norm import Running
@@ -75,6 +76,7 @@ class Trainer:
 
         self.layout = torch.channels_last if train.channels_last else torch.contiguous_format
         self.model = model.to(device).to(memory_format=self.layout)
+        set_bn_decay(self.model, train.bn_decay)
         self.forward: Callable[..., Any] = task.compiled(self.model) if train.compile else self.model
         self.optimizer = optimizer(self.model, train)
         self.schedule = schedule(self.optimizer, train, self.steps_per_epoch)

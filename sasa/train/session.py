@@ -24,7 +24,7 @@ from sasa.config.identity import at_paper_size
 from sasa.cost import cost, cost_and_layers
 from sasa.data.build import Splits, splits
 from sasa.errors import Diverged, InputError, RankLost, Stopped
-from sasa.models.build import network, set_bn_decay
+from sasa.models.build import network
 from sasa.records.files import now
 from sasa.records.folder import Record
 from sasa.records.result import Costs, Run, read_result
@@ -82,7 +82,6 @@ def train_on(
     data = splits(config.data, boxes=detection)
     seed_everything(config.seed, 0)
     model = network(config)
-    set_bn_decay(model, config.train.bn_decay)
     if config.backbone.weights is not None and record.writes:
         record.log(f"starting from {load_weights(model, config)}")
     ranks.begin_alike(model)
