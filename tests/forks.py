@@ -107,8 +107,10 @@ class Forks:
 
 def serve() -> None:
     """Fork for each line of stdin, and write the exit status of each fork to its folder."""
+    sys.modules["wandb"] = None  # type: ignore[assignment]  # timm would load it, and its folder is of the process that does
     for module in LOADED:
         import_module(module)
+    del sys.modules["wandb"]
     gc.freeze()  # or the memory of all that is copied
     folders: dict[int, Path] = {}
 

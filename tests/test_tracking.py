@@ -14,6 +14,8 @@ import pytest
 from conftest import TINY, call, end, environment, only, start, stopped
 from wandb_server import Server
 
+from sasa.ops.build import cache
+
 pytestmark = pytest.mark.slow
 
 SMALL = (*(setting for setting in TINY if not setting.startswith("tracker")), "scale.width=0.0625")
@@ -34,9 +36,9 @@ def files(output: Path) -> list[Path]:
 
 def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_path: Path) -> None:
     command = ["table5=none", "tracker.project=trial", "train.checkpoint_minutes=0", *SMALL, f"output={tmp_path}"]
-    first = stopped("SIGTERM", "train_step", 3, *command, fresh=True)
+    first = stopped("SIGTERM", "train_step", 3, *command)
     assert first.code == 143, first.text
-    ended = call(*command, fresh=True)
+    ended = call(*command)
     assert ended.code == 0, ended.text
     assert "going on from step " in ended.out
     assert "W&B: kept offline; `wandb sync " in ended.out
@@ -78,10 +80,14 @@ def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_pat
 
 def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline(tmp_path: Path) -> None:
     nobody = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9"}  # where nothing listens
-    kept = {"HOME": str(tmp_path), "WANDB_DIR": str(tmp_path / "out" / "kept")}
+    kept = {
+        "HOME": str(tmp_path),
+        "WANDB_DIR": str(tmp_path / "out" / "kept"),
+        "TORCH_EXTENSIONS_DIR": str(cache().parent),
+    }
     named = {"WANDB_PROJECT": "trial", "WANDB_TAGS": "one, two,"}
     (tmp_path / "out" / "kept").mkdir(parents=True)
-    ended = call("table5=none", *SMALL, f"output={tmp_path}/out", **nobody, **kept, **named, fresh=True)
+    ended = call("table5=none", *SMALL, f"output={tmp_path}/out", **nobody, **kept, **named)
     assert ended.code == 0, ended.text
     assert "Traceback" not in ended.text
     assert "tracking offline" in ended.out
@@ -96,7 +102,7 @@ def test_a_key_without_a_network_is_written_nowhere_and_the_run_finishes_offline
 
 
 def test_a_key_that_is_none_and_a_service_that_dies_do_not_end_the_run(tmp_path: Path) -> None:
-    process = start("table5=none", *SMALL, f"output={tmp_path}", WANDB_API_KEY="short", fresh=True)
+    process = start("table5=none", *SMALL, f"output={tmp_path}", WANDB_API_KEY="short")
     while not list(tmp_path.glob("**/metrics.jsonl")) or not only(tmp_path, "**/metrics.jsonl").read_text():
         assert process.poll() is None, end(process).text
         time.sleep(0.01)

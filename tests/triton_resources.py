@@ -1,6 +1,7 @@
 """Registers and spills of the Triton kernels compiled for a GPU that is not here. Run by test_ops_triton.py, which needs
-a process without TRITON_INTERPRET: `python triton_resources.py ARCHITECTURE,... DTYPE EXTENT DIM:VARIANT,...` prints JSON."""
+a process without TRITON_INTERPRET: `python triton_resources.py DTYPE EXTENT ARCHITECTURE DIM:VARIANT,... ...` prints JSON."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -78,19 +79,19 @@ def resources(
 
 
 if __name__ == "__main__":
-    architectures, dtype, extent, *dims = sys.argv[1:]
-    kernels = ("forward_kernel", "backward_query_kernel", "backward_key_kernel")
-    report = {}
-    for architecture in map(int, architectures.split(",")):
-        for kernel in kernels:
-            for word in dims:
-                dim, *numbers = map(int, re.split("[:,]", word))
-                some = triton_backend.variants(int(extent), dim, 4 if dtype == "fp32" else 2, 8)
-                for blocks in (some[n] for n in numbers):
-                    found = attention(getattr(triton_kernels, kernel), architecture, dtype, int(extent), dim, blocks)
-                    report[f"{kernel} {dim} {triton_backend.named(blocks)} sm_{architecture}"] = found
-        for kernel in ("forward_kernel", "backward_kernel"):
-            for side in (1, 4):
+    dtype, extent, *words = sys.argv[1:]
+    architecture, report = 0, {}
+    for word in words:
+        if ":" not in word:  # an architecture, of which what follows is
+            architecture = int(word)
+            for kernel, side in itertools.product(("forward_kernel", "backward_kernel"), (1, 4)):
                 found = stem(getattr(stem_kernels, kernel), architecture, dtype, side, 16)
                 report[f"stem's {kernel} {side} sm_{architecture}"] = found
+            continue
+        dim, *numbers = map(int, re.split("[:,]", word))
+        some = triton_backend.variants(int(extent), dim, 4 if dtype == "fp32" else 2, 8)
+        for kernel in ("forward_kernel", "backward_query_kernel", "backward_key_kernel"):
+            for blocks in (some[n] for n in numbers):
+                found = attention(getattr(triton_kernels, kernel), architecture, dtype, int(extent), dim, blocks)
+                report[f"{kernel} {dim} {triton_backend.named(blocks)} sm_{architecture}"] = found
     print(json.dumps(report))
