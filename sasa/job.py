@@ -116,19 +116,15 @@ def advice(record: Record) -> Iterator[str]:
             "backbone.weights=table1 takes those of its own row of Table 1"
         )
     train = config.train
-    recipe = record.identity.defaults.get("train", {})
-    if "train.batch=" not in given or "train.lr=" in given or recipe.get("batch") in (None, train.batch):
-        return
-    share = train.batch / recipe["batch"]
-    rest = [
-        f"train.{name}={getattr(train, name) ** share:.6g}"
-        for name in ("ema_decay", "bn_decay")
-        if getattr(train, name)
-    ]
-    yield (
-        f"train.batch={train.batch} keeps what the recipe has for steps of {recipe['batch']} images; "
-        f"in proportion it would be train.lr={train.lr * share:.6g} {' '.join(rest)}"
-    )
+    images = record.identity.recipe.get("batch", train.batch)  # of a step
+    share = train.batch / images
+    meant = {"lr": train.lr * share, "ema_decay": train.ema_decay**share, "bn_decay": train.bn_decay**share}
+    kept = [name for name in meant if f"train.{name}=" not in given and getattr(train, name)]
+    if share != 1 and kept:
+        yield (
+            f"train.batch={train.batch} keeps what the recipe has for steps of {images} images; "
+            f"in proportion it would be {' '.join(f'train.{name}={meant[name]:.6g}' for name in kept)}"
+        )
 
 
 def said(error: Exception, record: Record) -> str:
@@ -136,11 +132,13 @@ def said(error: Exception, record: Record) -> str:
     if isinstance(error, Diverged):
         return str(error)
     if type(error).__name__ == "OutOfMemoryError":
-        half = max(1, record.config.train.micro_batch // 2)
-        return (
-            f"train.micro_batch={record.config.train.micro_batch} does not fit the GPU's memory: try "
-            f"train.micro_batch={half} (batch norm then sees {half} images together, so it is another run); "
+        size = record.config.train.micro_batch
+        *_, smaller = 0, *(n for n in record.config.micro_batches() if n < size)
+        return f"train.micro_batch={size} does not fit the GPU's memory" + (
+            f": try train.micro_batch={smaller} (batch norm then sees {smaller} images together, so it is another run); "
             "python -m sasa.fit with the same words finds the largest"
+            if smaller
+            else ", and no smaller one is left: try a lower data.size or backbone.width, or a larger GPU"
         )
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"

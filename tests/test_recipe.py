@@ -4,6 +4,7 @@ import io
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from sasa import fit, job
 from sasa.config import compose
 from sasa.config.identity import Identity, axes_of
+from sasa.config.rows import rows_of
 from sasa.config.schema import Config
 from sasa.data.build import eval_loader, splits
 from sasa.errors import InputError
@@ -128,7 +130,11 @@ def test_the_papers_images_and_layers() -> None:
         (
             "figure5",
             "backbone.width",
-            {f"{network}_{w}": w / 100 for network in ("baseline", "conv_stem", "full") for w in (25, 50, 75, 100, 125)},
+            {
+                f"{network}_{w}": w / 100
+                for network in ("baseline", "conv_stem", "full")
+                for w in (25, 50, 75, 100, 125)
+            },
         ),
     ],
 )
@@ -554,18 +560,31 @@ def test_every_generator_is_seeded_by_all_parts() -> None:
 # What is said before a run that was perhaps meant otherwise
 
 
-def record_of(tmp_path: Path, words: list[str], variant: str = "") -> Record:
-    recipe = {"train": {"batch": 256}}
+def record_of(tmp_path: Path, words: list[str], given: str = "") -> Record:
     config = compose.compose_row([*words, f"output={tmp_path}"])
-    return Record(config, Identity(None, None, tuple(filter(None, [variant])), "test", defaults=recipe))
+    return Record(config, Identity(None, None, tuple(given.split()), "test", recipe={"batch": 256} if given else {}))
 
 
 def test_a_batch_without_its_rate_is_noticed(tmp_path: Path) -> None:
     words = ["train.batch=128", "train.micro_batch=128", "train.lr=0.4", "train.ema_decay=0.99", "train.bn_decay=0.9"]
-    (said,) = job.advice(record_of(tmp_path, words, "train.batch=128"))
-    assert "it would be train.lr=0.2 train.ema_decay=0.994987 train.bn_decay=0.948683" in said
-    assert not list(job.advice(record_of(tmp_path, words, "train.batch=128 train.lr=0.4")))
-    assert not list(job.advice(record_of(tmp_path, words)))
+    record, given = record_of(tmp_path, words, "train.batch=128"), ("train.batch=128",)
+    told = "train.batch=128 keeps what the recipe has for steps of 256 images; in proportion it would be "
+    for field, meant in (
+        ("train.lr=0.4", "train.lr=0.2 train.ema_decay=0.994987 train.bn_decay=0.948683"),
+        ("train.bn_decay=0.9", "train.ema_decay=0.994987 train.bn_decay=0.948683"),
+        ("train.ema_decay=0.99", "train.ema_decay=0.994987"),
+    ):
+        assert list(job.advice(record)) == [told + meant]
+        given += (field,)  # and then nothing more is said of it
+        record.identity = replace(record.identity, variant=given)
+    assert not list(job.advice(record))
+    assert not list(job.advice(record_of(tmp_path, ["train.batch=256"], "train.batch=256")))
+
+
+def test_the_recipe_of_a_batch_is_the_chosen_one() -> None:
+    (row,) = rows_of(["train=paper", "train.batch=1024"], "python run.py")
+    assert (row.identity.recipe["batch"], row.identity.recipe["lr"]) == (4096, 1.6)
+    assert row.identity.defaults["train"]["batch"] == 64
 
 
 def test_a_detector_on_coco_from_nothing_is_noticed(tmp_path: Path) -> None:
@@ -575,8 +594,24 @@ def test_a_detector_on_coco_from_nothing_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_step_that_a_gpu_cannot_hold_says_what_to_try(tmp_path: Path) -> None:
-    said = job.said(torch.OutOfMemoryError("CUDA out of memory"), record_of(tmp_path, ["train.micro_batch=64"]))
-    assert "train.micro_batch=64 does not fit the GPU's memory: try train.micro_batch=32" in said
+    records = [
+        record_of(tmp_path, [*task, "train.batch=30", "train.micro_batch=30"]) for task in ((), ("task=detection",))
+    ]
+    for record, size, mixup, told in (
+        (records[0], 30, 0.0, ": try train.micro_batch=15 (batch norm then sees 15 images together"),
+        (records[0], 30, 0.1, ": try train.micro_batch=10 ("),  # odd ones cannot be mixed
+        (records[0], 2, 0.0, ", and no smaller one is left: "),
+        (records[1], 2, 0.0, ": try train.micro_batch=1 ("),
+        (records[1], 1, 0.0, ", and no smaller one is left: "),
+    ):
+        record.config = replace(record.config, train=replace(record.config.train, micro_batch=size, mixup=mixup))
+        said = job.said(torch.OutOfMemoryError("CUDA out of memory"), record)
+        assert said.startswith(f"train.micro_batch={size} does not fit the GPU's memory{told}")
+
+
+def test_images_are_mixed_in_pairs() -> None:
+    with pytest.raises(InputError, match=r"train\.micro_batch=3 is odd, and train\.mixup and train\.cutmix mix"):
+        compose.compose_row(["train.cutmix=0.5", "train.batch=12", "train.micro_batch=3"])
 
 
 @pytest.mark.parametrize("words", [SMALL, ["table2=conv_full", "data.size=64", "scale.width=0.125", "train.batch=8"]])

@@ -127,11 +127,14 @@ def other_data(config: Config, overrides: Sequence[str]) -> Data:
 
 
 @cache
-def defaults(task: str, scale: str) -> dict[str, Any]:
-    """The configuration of `python run.py task=<task> scale=<scale>`, by the Hydra of this process's job if it has one."""
+def defaults(task: str, scale: str, *chosen: str) -> dict[str, Any]:
+    """The configuration of `python run.py task=<task> scale=<scale>` and what else is chosen.
+
+    By the Hydra of this process's job if it has one.
+    """
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
-        return asdict(checked(hydra_compose("config", [f"task={task}", f"scale={scale}"])))
+        return asdict(checked(hydra_compose("config", [f"task={task}", f"scale={scale}", *chosen])))
 
 
 def identity(program: str) -> Identity:
@@ -153,7 +156,14 @@ def identity(program: str) -> Identity:
         rows=rows_like(axes_of(table, row)),
         like=alike[0] if alike else None,
         defaults=defaults(choices["task"], choices["scale"]),
+        recipe=recipe(choices) if "train.batch" in given else {},
     )
+
+
+def recipe(choices: Mapping[str, str]) -> dict[str, Any]:
+    """The chosen option of train as it is at this scale."""
+    train: dict[str, Any] = defaults(choices["task"], choices["scale"], f"train={choices['train']}")["train"]
+    return train
 
 
 def task_overrides() -> list[str]:

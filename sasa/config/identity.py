@@ -35,6 +35,7 @@ class Identity:
     rows: tuple[tuple[str, str], ...] = ()  # of the paper, as (table, row), that are this one
     like: tuple[str, str] | None = None  # the row with the same network, for a run that is of none
     defaults: dict[str, Any] = field(default_factory=dict)  # the configuration of a plain run at the same scale
+    recipe: dict[str, Any] = field(default_factory=dict)  # where train.batch is given, the option of train beside it
 
     @property
     def title(self) -> str:

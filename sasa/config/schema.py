@@ -101,3 +101,9 @@ class Config:
                 getattr(self.train, name) == 0,
                 f"train.{name}={getattr(self.train, name)}: detection has none, so set train.{name}=0",
             )
+
+    def micro_batches(self) -> list[int]:
+        """What train.micro_batch can be beside train.batch, smallest first; a classifier's batch norm wants two images."""
+        least = 1 if self.task.kind is TaskKind.detection else 2
+        unit = 2 if self.train.mixes else 1
+        return [n for n in range(least, self.train.batch + 1) if self.train.batch % n == 0 and n % unit == 0]

@@ -41,6 +41,11 @@ class Train:
             f"train.micro_batch={self.micro_batch} does not divide train.batch={self.batch}: "
             f"try train.micro_batch={max(n for n in range(1, self.micro_batch + 1) if self.batch % n == 0)}",
         )
+        check(
+            not self.mixes or self.micro_batch % 2 == 0,
+            f"train.micro_batch={self.micro_batch} is odd, and train.mixup and train.cutmix mix its images in pairs: "
+            f"give an even one that divides train.batch={self.batch}, or set both to 0",
+        )
         check(self.keep_epochs >= 0, f"train.keep_epochs={self.keep_epochs}: expected 0 or more")
         check(0 < self.lr < inf, f"train.lr={self.lr}: expected a learning rate above 0")
         for name in ("momentum", "ema_decay", "bn_decay", "label_smoothing"):
@@ -52,3 +57,8 @@ class Train:
             f"train.warmup_epochs={self.warmup_epochs} leaves nothing of train.epochs={self.epochs}: "
             "set it lower, as in train.warmup_epochs=0",
         )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed, with each other and with their labels."""
+        return self.mixup > 0 or self.cutmix > 0

@@ -42,7 +42,10 @@ class Classification:
         return torch.compile(model)
 
     def loss(self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and what a Meter adds up of it."""
+        """The loss of a batch, and what a Meter adds up of it.
+
+        Mixing, which smooths the labels too, wants pairs: a batch that broken images, or too few of all, made odd has neither.
+        """
         targets = labels
         if self.mixing and len(images) % 2 == 0:
             images, targets = self.mixing(images, labels)

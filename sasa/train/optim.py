@@ -50,6 +50,6 @@ def averaged(model: nn.Module, train: Train) -> ModelEmaV3 | None:
 
 def mixing(train: Train, classes: int) -> Mixup | None:
     """mixup and CutMix of whole batches, or None."""
-    if not (train.mixup or train.cutmix):
+    if not train.mixes:
         return None
     return Mixup(train.mixup, train.cutmix, label_smoothing=train.label_smoothing, num_classes=classes)
