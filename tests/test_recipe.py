@@ -622,7 +622,17 @@ def test_the_largest_micro_batch_is_found(
     tried: list[int] = []
     config = compose.compose_row([*words, "train.micro_batch=1"])
     least = 1 if words[0].startswith("table2") else 2
+    trainers = []
+    step = Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", lambda self, batches: (trainers.append(self), step(self, batches)))
     assert fit.used(config, torch.device("cpu"), least) > 2**20
+    trainer, again = trainers
+    assert trainer is again  # the second step, whose memory counts, has the first one's momentum
+    assert trainer.optimizer.state
+    assert type(trainer.optimizer).__name__.lower() == config.train.optimizer
+    assert trainer.accumulate == 8 // least
+    assert trainer.average
+    assert trainer.sum
 
     def used(_: Config, __: torch.device, size: int) -> int:
         tried.append(size)

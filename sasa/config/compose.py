@@ -4,7 +4,7 @@ import pickle
 import shlex
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -161,9 +161,10 @@ def identity(program: str) -> Identity:
 
 
 def recipe(choices: Mapping[str, str]) -> dict[str, Any]:
-    """The chosen option of train as it is at this scale."""
-    train: dict[str, Any] = defaults(choices["task"], choices["scale"], f"train={choices['train']}")["train"]
-    return train
+    """The chosen option of train as it is at this scale; {} of one that needs the fields which are given beside it."""
+    with suppress(InputError, *ERRORS):
+        return {**defaults(choices["task"], choices["scale"], f"train={choices['train']}")["train"]}
+    return {}
 
 
 def task_overrides() -> list[str]:
