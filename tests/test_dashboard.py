@@ -327,13 +327,27 @@ def test_report_for_wandb(tmp_path: Path) -> None:
     add_table(tmp_path, "table5", scale="cifar10")
     made = report(collect(tmp_path).runs, "sasa", "someone", "demo")
     content = repr(made.blocks)
-    for text in ("Table 4: spatial extent k", "validation/top1", "test/top1", "attention", "not decidable yet", "76.4"):
+    for text in ("Table 4: spatial extent k", "validation/top1", "test/top1", "attention", "not decidable yet"):
         assert text in content
     assert "Table 5: positional" not in content
     grids = [block for block in made.blocks if isinstance(block, wr.PanelGrid)]
     filters = [str(grid.runsets[0].filters) for grid in grids]
     assert ["demo" in one for one in filters] == [True, True]
     assert ["table4" in one for one in filters] == [True, False]
+
+
+@pytest.mark.parametrize(("name", "measure", "paper"), [("table4", "top1", "test/top1"), ("table2", "ap", "test/ap")])
+def test_each_chart_of_the_report_for_wandb_has_the_tables_measure_and_the_papers_number(name, measure, paper) -> None:
+    import wandb_workspaces.reports.v2 as wr
+
+    from sasa.report.tracker import grid
+
+    panels = grid(wr, "demo", name, [TABLES[name]]).panels
+    charts = [panel for panel in panels if isinstance(panel, wr.LinePlot | wr.ScatterPlot)]
+    assert len(charts) == 4
+    assert all(f"paper: ${{summary:published/{paper}}}" in chart.legend_template for chart in charts)
+    assert charts[0].y == [f"validation/{measure}"]
+    assert [chart.y.name for chart in charts[2:]] == [f"test/{measure}"] * 2
 
 
 def test_report_for_wandb_without_a_login(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from sasa.records.folder import Record
 from sasa.records.result import Run
 from sasa.report.groups import settings
 from sasa.report.own import add_tables
-from sasa.report.paper import MEASURES, TABLES, find_table, published
+from sasa.report.paper import MEASURES, TABLES, Table, find_table, published
 from sasa.report.tables.compare import compare
 from sasa.report.tables.text import escape_markdown, gains, markdown
 from sasa.report.verdicts import Verdict, claim_text, judge
 
+PUBLISHED = "published/{split}/{measure}"  # the paper's number in a run's summary
 COLUMNS = ("row", "status", "flops_published", "flops", "params_published", "params", "seeds")
 
 
@@ -50,7 +51,13 @@ def send_table(record: Record, tracker: Tracker) -> None:
     tracker.table(run.table, columns, rows)
     paper = published(run.table, str(run.row))
     papers = {name: paper.published(name) for name in table.measures} if paper else {}
-    tracker.summarise({f"published/{table.split}/{name}": value for name, value in papers.items() if value is not None})
+    tracker.summarise(
+        {
+            PUBLISHED.format(split=table.split, measure=name): value
+            for name, value in papers.items()
+            if value is not None
+        }
+    )
     first = table.measures[0]
     points = [row for row in rows if row[columns.index(first)] is not None]
     for cost in ("flops", "params"):
@@ -74,8 +81,10 @@ def report(runs: Iterable[Run], project: str, entity: str, scale: str) -> Any:
         if (scale, "") in settings(runs, table.name):
             blocks += [wr.H1(table.title), wr.MarkdownBlock(without_title(markdown([compare(table, runs, scale)])))]
             if any(run.table == table.name for run in runs):
-                blocks.append(grid(wr, scale, table.name))
-    blocks += [wr.H1("All runs"), grid(wr, scale, None)]
+                blocks.append(grid(wr, scale, table.name, [table]))
+    present = {measure for run in runs for measure in run.measured("test")}
+    tables = [table for table in TABLES.values() if table.measures[0] in present]
+    blocks += [wr.H1("All runs"), grid(wr, scale, None, tables)]
     return wr.Report(
         project=project,
         title=f"{TITLE} ({scale})",
@@ -86,19 +95,30 @@ def report(runs: Iterable[Run], project: str, entity: str, scale: str) -> Any:
     )
 
 
-def grid(wr: Any, scale: str, table: str | None) -> Any:
-    """Curves, accuracy against costs, and pictures of the runs of one table, or of all."""
-    chosen = f"Tags('tags') in ['{scale}']" + (f" and Metric('group') == '{table}'" if table else "")
-    runset = wr.Runset(name=table or "all runs", filters=chosen)  # of the report's own project
+def grid(wr: Any, scale: str, name: str | None, tables: Iterable[Table]) -> Any:
+    """Curves, results against costs, and pictures of the runs of one table, or of all; the legends have the paper's results."""
+    chosen = f"Tags('tags') in ['{scale}']" + (f" and Metric('group') == '{name}'" if name else "")
+    runset = wr.Runset(name=name or "all runs", filters=chosen)  # of the report's own project
+    results = dict.fromkeys((table.split, table.measures[0]) for table in tables)
+    fields = " ".join(f"${{summary:{PUBLISHED.format(split=split, measure=measure)}}}" for split, measure in results)
+    legend = f"${{run:displayName}}, paper: {fields}"
+    measures = {measure: MEASURES[measure] for _, measure in results}
     scatter = [
-        wr.ScatterPlot(title=f"test top-1 against {cost}", x=wr.SummaryMetric(cost), y=wr.SummaryMetric("test/top1"))
+        wr.ScatterPlot(
+            title=f"test {text} against {cost}",
+            x=wr.SummaryMetric(cost),
+            y=wr.SummaryMetric(f"test/{measure}"),
+            legend_template=legend,
+        )
+        for measure, text in measures.items()
         for cost in ("flops", "params")
     ]
+    metrics = {f"validation {text}": f"validation/{measure}" for measure, text in measures.items()}
     curves = [
-        wr.LinePlot(title=title, x="epoch", y=[metric])
-        for title, metric in (("validation top-1", "validation/top1"), ("training loss", "train/loss"))
+        wr.LinePlot(title=title, x="epoch", y=[metric], legend_template=legend)
+        for title, metric in (metrics | {"training loss": "train/loss"}).items()
     ]
-    media = [wr.MediaBrowser(title=name, media_keys=[key]) for name, key in PICTURES.items()] if table else []
+    media = [wr.MediaBrowser(title=title, media_keys=[key]) for title, key in PICTURES.items()] if name else []
     return wr.PanelGrid(runsets=[runset], panels=[*curves, *scatter, *media])
 
 
