@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import TINY, call, end, environment, only, start, stopped
+from conftest import ROOT, TINY, call, end, environment, only, start, stopped
 from wandb_server import Server
 
 from sasa.ops.build import cache
+from sasa.train import track
+from sasa.train.track import TensorBoardTracker
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +41,9 @@ def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_pat
     command = ["table5=none", "tracker.project=trial", "train.checkpoint_minutes=0", *SMALL, f"output={tmp_path}"]
     first = stopped("SIGTERM", "train_step", 3, *command)
     assert first.code == 143, first.text
-    ended = call(*command)
+    repository_of(tmp_path / "changed")  # which git takes for sasa's by its variables, and W&B does not
+    changed = {"GIT_DIR": str(tmp_path / "changed" / ".git"), "GIT_WORK_TREE": str(tmp_path / "changed")}
+    ended = call(*command, cwd=tmp_path, **changed)
     assert ended.code == 0, ended.text
     assert "going on from step " in ended.out
     assert "W&B: kept offline; `wandb sync " in ended.out
@@ -56,6 +61,19 @@ def test_an_offline_run_holds_all_of_it_and_keeps_its_id_when_it_goes_on(tmp_pat
         assert [run["config"]["update"][name] for name in ("table", "row")] == ["table5", "none"]
         assert run["config"]["update"]["train"]["batch"] == 16
         assert content[-1]["exit"]["exit_code"] == code
+
+    assert b"-before\n+after" in (files(tmp_path)[-1].parent / "files" / "diff.patch").read_bytes()
+    if (ROOT / ".git").exists():
+        head = subprocess.run(
+            ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True
+        ).stdout.strip()
+        assert run["git"]["commit"] == head
+        assert any(
+            one["path"] == "diff.patch"
+            for record in content
+            if record["type"] == "files"
+            for one in record["files"]["files"]
+        )
 
     summary: dict[str, Any] = {}
     for record in content:
@@ -173,3 +191,43 @@ def test_tensorboard_has_the_same_values(tmp_path: Path) -> None:
         ]
     assert events.Scalars("published/validation/top1")[0].value == pytest.approx(77.6)
     assert "samples" in events.Tags()["images"]
+
+
+def test_tensorboard_shows_no_step_twice_of_a_run_that_went_on(tmp_path: Path) -> None:
+    """A process that came to the second epoch, and was killed; and one that goes on from the first one's last step."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    lines = [("train", 2, 0.9), ("train", 4, 0.8), ("validation", 4, 0.7), ("train", 6, 0.6), ("train", 8, 0.5)]
+    for since, until in ((0, 4), (2, 5)):
+        (tmp_path / "metrics.jsonl").write_text("")
+        record: Any = SimpleNamespace(path=tmp_path.joinpath)
+        tracker = TensorBoardTracker(record)
+        for number, (split, step, loss) in enumerate(lines[:until]):
+            line = {"split": split, "epoch": 1, "step": step, "loss": loss}
+            with (tmp_path / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            if number >= since:
+                tracker.log(line)
+        tracker.close({}, failed=False)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    for split in ("train", "validation"):
+        shown = [(one.step, pytest.approx(one.value)) for one in events.Scalars(f"{split}/loss")]
+        assert shown == [(step, loss) for kind, step, loss in lines if kind == split]
+
+
+def test_what_differs_from_the_commit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(track, "ROOT", tmp_path)
+    assert (track.repository(), track.changes()) == (None, b"")
+    repository_of(tmp_path)
+    assert track.repository() == str(tmp_path)
+    assert b"-before\n+after" in track.changes()
+
+
+def repository_of(folder: Path) -> None:
+    """Make one there, with a file that has been changed since its only commit."""
+    folder.mkdir(exist_ok=True)
+    git = ("git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@x")
+    for words in (["init", "-q"], ["add", "file"], ["commit", "-qm", "one"]):
+        (folder / "file").write_text("before\n")
+        subprocess.run([*git, *words], check=True)
+    (folder / "file").write_text("after\n")

@@ -1,10 +1,12 @@
 """W&B, or TensorBoard, beside the run's own files. W&B: online when logged in, else offline, and never in a run's way."""
 
+import json
 import os
 import shlex
+import subprocess
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 
+from sasa.config import ROOT
 from sasa.config.choices import TaskKind, TrackerKind
 from sasa.config.schema import Config
 from sasa.errors import InputError
@@ -82,7 +85,9 @@ class WandbTracker(Tracker):
             "config": config | {name: content for name, content in fields.items() if content},
             "dir": os.environ.get("WANDB_DIR") or str(record.folder),
             "tags": [record.config.scale.name, *tags()],
-            "settings": wandb.Settings(silent=True, console="off", finish_timeout_raises=True, **limits()),
+            "settings": wandb.Settings(
+                silent=True, console="off", finish_timeout_raises=True, git_root=repository(), **limits()
+            ),
         }
         measure = "ap" if record.config.task.kind is TaskKind.detection else "top1"
         mode: Any = os.environ.get("WANDB_MODE") or "online"
@@ -96,8 +101,20 @@ class WandbTracker(Tracker):
             warn(console, f"W&B did not answer ({error}): tracking offline")
             self.run = wandb.init(mode="offline", **arguments)
         self.url = "" if self.run.settings._offline else self.run.url or ""
+        settings = self.run.settings
+        if not (settings.disable_git or settings.disable_code or settings.save_code):  # with the last one W&B does it
+            self.save_changes()
         for metric, best in (("train/loss", "min"), ("validation/loss", "min"), (f"validation/{measure}", "max")):
             self.run.define_metric(metric, summary=f"{best},last")
+
+    @forgiving
+    def save_changes(self) -> None:
+        """Keep as diff.patch in what files of sasa differ from the commit."""
+        patch = changes()
+        if patch:
+            path = Path(self.run.dir) / "diff.patch"
+            path.write_bytes(patch)
+            self.run.save(str(path), base_path=self.run.dir, policy="now")
 
     @forgiving
     def log(self, line: dict[str, Any]) -> None:
@@ -144,6 +161,19 @@ def limits() -> dict[str, Any]:
     return {name: seconds for name, seconds in LIMITS.items() if f"WANDB_{name}".upper() not in os.environ}
 
 
+def repository() -> str | None:
+    """sasa's own repository; None for a sasa that was installed from a wheel, where W&B takes the working folder's."""
+    return str(ROOT) if (ROOT / ".git").exists() else None
+
+
+def changes() -> bytes:
+    """What differs from the commit in sasa's repository, as git diff says it; nothing where there is no repository."""
+    with suppress(OSError):
+        if repository():
+            return subprocess.run(("git", "-C", str(ROOT), "diff", "HEAD"), capture_output=True).stdout
+    return b""
+
+
 def tags() -> list[str]:
     """Those of WANDB_TAGS, which is left without empty ones: W&B reads it, too, and would refuse them."""
     found = [tag.strip() for tag in os.environ.pop("WANDB_TAGS", "").split(",") if tag.strip()]
@@ -153,19 +183,34 @@ def tags() -> list[str]:
 
 
 class TensorBoardTracker(Tracker):
-    """The same values as event files in the run's folder, for `tensorboard --logdir outputs`."""
+    """The same values as event files in the run's folder, for `tensorboard --logdir outputs`.
+
+    It has no scatter plots: what a figure would show are columns of the table.
+    """
 
     def __init__(self, record: Record) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter  # of the extra tensorboard
         except ImportError as error:
             raise InputError("tracker=tensorboard needs the package tensorboard: pip install tensorboard") from error
-        self.writer = SummaryWriter(str(record.path("tensorboard")))
+        self.open, self.record = SummaryWriter, record
+        self.first: int | None = None  # step of this process' first line
+
+    @cached_property
+    def writer(self) -> Any:
+        """Where an earlier process came further than its checkpoint, its lines from the first step on give way to ours."""
+        return self.open(str(self.record.path("tensorboard")), purge_step=self.first)
 
     def log(self, line: dict[str, Any]) -> None:
-        for name, value in line.items():
-            if isinstance(value, int | float) and name != "step":
-                self.writer.add_scalar(f"{line['split']}/{name}", value, line["step"])
+        lines = [line]
+        if self.first is None:
+            self.first = line["step"]
+            known = map(json.loads, self.record.path("metrics.jsonl").read_text().splitlines())
+            lines = [one for one in known if one["step"] >= self.first]  # an epoch's last step has a line of each split
+        for one in lines:
+            for name, value in one.items():
+                if isinstance(value, int | float) and name != "step":
+                    self.writer.add_scalar(f"{one['split']}/{name}", value, one["step"])
 
     def picture(self, name: str, path: Path, step: int | None = None) -> None:
         pixels = np.asarray(Image.open(path).convert("RGB"))
