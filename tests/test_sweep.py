@@ -26,7 +26,6 @@ LONG = [*(word for word in TINY if "epochs=1" not in word), WIDTH]
 ENDLESS = "train.epochs=5000"  # what does not end before its signal comes, however late that is
 LAUNCHERS = [
     pytest.param("joblib", marks=pytest.mark.skipif(not find_spec("joblib"), reason="the extra joblib")),
-    pytest.param("submitit_local", marks=pytest.mark.skipif(not find_spec("submitit"), reason="the extra slurm")),
     pytest.param("ray", marks=pytest.mark.skipif(not find_spec("ray"), reason="the extra ray")),
 ]
 
