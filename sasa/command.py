@@ -48,6 +48,8 @@ def carry_out(waits: bool) -> int:
             check_overrides(typed.overrides, sweep=typed.multirun)
         if typed.multirun and typed.shows:
             raise InputError("-m runs several rows, and the other option shows one thing: leave one of them out")
+        if "--resolve" in typed.options and not typed.shows:
+            raise InputError("--resolve is of what --cfg or --help shows: add --cfg job, or leave it out")
         if not typed.shows:
             keep_own(typed)
         launcher = chosen(typed.overrides, "hydra/launcher", "basic")
@@ -56,6 +58,12 @@ def carry_out(waits: bool) -> int:
                 f"hydra/launcher={launcher} starts processes of its own, and torchrun has started {ranks()}: leave out either"
             )
         if typed.multirun and launcher in slurm.NAMES:
+            sweeper = chosen(typed.overrides, "hydra/sweeper", "basic")
+            if sweeper != "basic":
+                raise InputError(
+                    f"hydra/launcher={launcher} submits all rows at once, and hydra/sweeper={sweeper} chooses each by "
+                    "those before it: leave out either"
+                )
             return slurm.run(train_one, typed, sweep.PROGRAM)
         if typed.multirun:
             return sweep.run(task, typed, waits)

@@ -57,7 +57,10 @@ def run(task: Callable[[DictConfig], float | None], typed: Typed, waits: bool) -
     settings = []
     if chosen(typed.overrides, "hydra/sweeper", "basic") == "optuna":
         settings = [f"{key}={chosen(typed.overrides, key, value)}" for key, value in OPTUNA.items()]
-        rows = [Listed()] * int(settings[0].partition("=")[2])
+        trials = settings[0].partition("=")[2]
+        if not (trials.isdecimal() and int(trials)):
+            raise InputError(f"{settings[0]}: expected a whole number above 0")
+        rows = [Listed()] * int(trials)
     else:
         rows = [listed(given) for given in words_of(typed.overrides)]
     if not rows:

@@ -23,7 +23,7 @@ ask() {
     hydra_bash_completion; echo "${COMPREPLY[@]}"
 }
 ask "python run.py table3=attention1"
-ask "python run.py tab"
+ask "python run.py --config-dir $0 tab"
 """
 
 
@@ -41,11 +41,15 @@ def read_until(terminal: int, expected: str) -> str:
     return text
 
 
-def test_bash_completes_rows_and_tables() -> None:
-    done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=shell(), capture_output=True, text=True)
+def test_bash_completes_rows_and_tables_and_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "tableau").mkdir()
+    (tmp_path / "tableau" / "row.yaml").touch()
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE, str(tmp_path)], cwd=ROOT, env=shell(), capture_output=True, text=True
+    )
     rows, tables = done.stdout.splitlines()
     assert rows.split() == ["table3=attention1", "table3=attention12", "table3=attention123"], done.stderr
-    assert tables.split() == [f"table{number}=" for number in range(1, 8)]
+    assert tables.split() == [*(f"table{number}=" for number in range(1, 8)), "tableau="]
 
 
 @pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
@@ -121,12 +125,37 @@ def test_a_rerun_of_what_is_not_there_is_told_in_one_line(tmp_path: Path) -> Non
         ),
         ("train.epochs=ten", "train.epochs=ten: expected a whole number"),
         ("train.amp=perhaps", "train.amp=perhaps: expected true or false"),
+        ("attention.heads={a:1}", "attention.heads={a:1}: expected a whole number"),
+        ("backbone.weights=[1]", "backbone.weights=[1]: expected one word"),
+        ("device=[cpu]", "device=[cpu]: expected one word"),
+        ("data.mean={a:1}", "data.mean={a:1}: expected a list"),
+        ("--resolve", "--resolve is of what --cfg or --help shows"),
     ],
 )
 def test_hydras_words_are_told_in_ours(word: str, expected: str) -> None:
     ended = call(word)
     assert (ended.code, ended.out) == (2, "")
     assert expected in " ".join(ended.err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train.lr=interval(0.01,0.1)"], "an interval needs hydra/sweeper=optuna"),
+        (
+            ["train.lr=interval(0.01,0.1)", "hydra/sweeper=optuna", "hydra/launcher=slurm"],
+            "leave out either",
+        ),
+        (
+            ["seed=0,1", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=abc"],
+            "n_trials=abc: expected a whole number above 0",
+        ),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(words: list[str], expected: str) -> None:
+    ended = call("-m", *words)
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1), ended.text
+    assert expected in ended.err
 
 
 @pytest.mark.slow
@@ -139,4 +168,5 @@ def test_optuna_looks_for_the_best_result_and_leaves_out_a_trial_that_fails(tmp_
     assert "best of 3: " in ended.out, ended.text
     assert "with train.lr=0.001" in ended.out
     assert "Traceback" not in ended.text
-    assert ended.code == (1 if "train.lr=1e+30" in ended.err else 0)
+    assert ended.code == 1  # the sampler draws 1e30, too
+    assert re.search(r"failed  .*train\.lr=1e\+30.*: the \w+ (is|are) ", ended.err), ended.err

@@ -122,6 +122,8 @@ def test_a_folder_that_is_none_is_refused_by_every_program(
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     ended = call("seed=0", "--config-dir", str(tmp_path / "none"))
     assert (ended.code, "no folder: --config-dir (or SASA_CONFIG_DIR) takes" in ended.err) == (2, True), ended.text
+    ended = call("seed=0", "--config-dir", str(tmp_path), f"--config-dir={tmp_path}", "--cfg", "job")
+    assert (ended.code, "put your rows, tables and options into one folder" in ended.err) == (2, True), ended.text
     (tmp_path / "table3").mkdir()
     (tmp_path / "table3" / "conv1.yaml").write_text("# @package _global_\n")
     ended = call("seed=0", "--config-dir", str(tmp_path))

@@ -71,16 +71,32 @@ def read(words: Sequence[str]) -> Typed:
     return Typed(tuple(overrides), tuple(options))
 
 
+def folders_named(options: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The folders that --config-dir names, and the other options."""
+    named: list[str] = []
+    others: list[str] = []
+    words = iter(options)
+    for option in words:
+        name, _, value = option.partition("=")
+        if name in ("-cd", "--config-dir") and (value := value or next(words, "")):
+            named.append(value)
+        else:
+            others.append(option)
+    return named, others
+
+
 def use_own(typed: Typed) -> Typed:
     """Take --config-dir as the folder of one's own; the command line without it. InputError for one that cannot be used."""
-    options = list(typed.options)
-    for place, option in enumerate(typed.options):
-        if option in ("-cd", "--config-dir") and place + 1 < len(options):
-            os.environ[OWN] = options[place + 1]
-            del options[place : place + 2]
-        elif option.startswith("--config-dir="):
-            os.environ[OWN] = options[place].partition("=")[2]
-            del options[place]
+    named, others = folders_named(typed.options)
+    if typed.completes:  # the line that the shell completes, in which it may be half typed
+        line, _ = folders_named(read(os.environ.get("COMP_LINE", "").split()).options)
+        named = [name for name in line if Path(name).expanduser().is_dir()][-1:]
+    if named[1:]:
+        raise InputError(
+            f"--config-dir is given {' and '.join(named)}: put your rows, tables and options into one folder"
+        )
+    if named:
+        os.environ[OWN] = named[0]
     mine = own()
     if mine is None:
         return typed
@@ -89,20 +105,24 @@ def use_own(typed: Typed) -> Typed:
         for path in sorted((mine / group).glob("*.yaml")):
             if any((place / group / path.name).exists() for place in (CONF, EXPERIMENTS)):
                 raise InputError(f"{path}: {group} has {path.stem} already, so give it another name")
-    return Typed(typed.overrides, tuple(options))
+    return Typed(typed.overrides, tuple(others))
 
 
 # Words of Hydra and OmegaConf, and what people are told instead.
 WORDS = (
-    (r"Error merging override ([^:]+): field '.*' is not Optional", r"\1: a value is needed here, and null is none"),
+    (r"Error merging override (.+?): field '.*' is not Optional", r"\1: a value is needed here, and null is none"),
     (r"Error merging override ([^:=]+)=([^:]*): Invalid value assigned: \w+ is not a ListConfig, list or tuple\.?",
      r"\1=\2: expected a list, such as \1=[\2,\2]"),
-    (r"Error merging override ([^:]+): Value '.*' of type '\w+' could not be converted to Integer",
+    (r"Error merging override (.+?): Cannot merge DictConfig with ListConfig", r"\1: expected a list"),
+    (r"Error merging override (.+?): Value '.*' (?:of type '\w+' )?could not be converted to Integer",
      r"\1: expected a whole number"),
-    (r"Error merging override ([^:]+): Value '.*' of type '\w+' could not be converted to Float", r"\1: expected a number"),
-    (r"Error merging override ([^:]+): Value '.*' is not a valid bool.*", r"\1: expected true or false"),
-    (r"Error merging override ([^:]+): (?:Invalid value '.*', expected|Cannot.*?:) (.*)", r"\1: expected \2"),
+    (r"Error merging override (.+?): Value '.*' (?:of type '\w+' )?could not be converted to Float", r"\1: expected a number"),
+    (r"Error merging override (.+?): Value '.*' is not a valid bool.*", r"\1: expected true or false"),
+    (r"Error merging override (.+?): (?:Cannot convert '\w+' to string|Value .* is not a valid input for <enum).*",
+     r"\1: expected one word"),
+    (r"Error merging override (.+?): Invalid value '.*', expected (.*)", r"\1: expected \2"),
     (r"Error merging override ", ""),
+    (r"Structured config of type `\w+` has missing mandatory value: (.*)", r"\1: a value is needed here"),
 )  # fmt: skip
 
 
@@ -139,7 +159,7 @@ def quoted(path: Path) -> str:
 
 def check_overrides(overrides: Sequence[str], sweep: bool) -> None:
     """Raise InputError for an override that names nothing, with the nearest names that exist."""
-    chosen = []
+    rows = []
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
@@ -158,15 +178,20 @@ def check_overrides(overrides: Sequence[str], sweep: bool) -> None:
         if key in groups() or "=" not in str(override.input_line):
             check_option(override)
             if key in tables():
-                chosen.append(override)
+                rows.append(override)
         else:
             check_field(key)
         if override.is_sweep_override() and not sweep:
             raise InputError(
                 f"{override.input_line} asks for several runs: add -m, as in python run.py -m '{override.input_line}'"
             )
-    if len(chosen) > 1:
-        both = " and ".join(str(override.input_line) for override in chosen)
+        if override.is_interval_sweep() and chosen(overrides, "hydra/sweeper", "basic") == "basic":
+            raise InputError(
+                f"{override.input_line}: an interval needs hydra/sweeper=optuna, which chooses values from it; without it list "
+                f"some, as in {key}=0.01,0.1"
+            )
+    if len(rows) > 1:
+        both = " and ".join(str(override.input_line) for override in rows)
         raise InputError(
             f"{both}: a run is a row of one table. Run one after the other, or all of them with `make tables`"
         )
