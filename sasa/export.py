@@ -1,4 +1,6 @@
-"""`python -m sasa.export RUN --to FOLDER`: a finished run's evaluated weights for timm, or a detector's for torchvision.
+"""`python -m sasa.export RUN --to FOLDER`: a finished run's weights for timm, or a detector's for torchvision.
+
+They are the evaluated ones, or those of a file of the run's that is named, such as its best.safetensors.
 
 The folder holds model.safetensors and config.json, as timm writes them. After `import sasa.models.zoo`,
 `timm.create_model("local-dir:FOLDER", pretrained=True)` is the run's classifier; `sasa.export.detector("FOLDER")` is its
@@ -28,7 +30,7 @@ from sasa.evaluate import configured
 from sasa.models import build, zoo
 from sasa.records.files import read_json, write_atomically
 from sasa.records.result import Run, read_result
-from sasa.records.weights import find_weights
+from sasa.records.weights import WEIGHTS, find_weights
 from sasa.train.checkpoint import save_weights
 from sasa.train.pretrained import load_trained
 
@@ -41,7 +43,9 @@ def export(weights: Path, folder: Path) -> str:
         raise InputError(f"--to {folder} is the folder of a run: give another one")
     config = configured(weights.parent, [], "cpu", "outputs")
     run = read_result(weights.parent)
-    facts = {"sasa": facts_of(run) if run else {}}
+    facts = {"sasa": {"weights": weights.name, **(facts_of(run) if run else {})}}
+    if weights.name != WEIGHTS:  # the run's accuracy is not theirs
+        facts["sasa"].pop("accuracy", None)
     if config.task.kind is TaskKind.detection:
         network = build.detector(config)
         load_trained(network, weights)
@@ -120,7 +124,9 @@ def main(words: list[str] | None = None) -> int:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", help="a finished run's folder, or its row, as table1/full_50")
+    parser.add_argument(
+        "run", metavar="RUN", help="a finished run's folder, its row, as table1/full_50, or a file of its weights"
+    )
     parser.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="where to write")
     parser.add_argument("--output", default="outputs", metavar="DIR", help="where the runs are (default: outputs)")
     options = parser.parse_args(words)

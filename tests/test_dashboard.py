@@ -134,7 +134,18 @@ def test_every_number_stands_in_the_row_of_its_name(tmp_path: Path) -> None:
 
 
 def test_notes_are_shown_and_a_hidden_run_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (add_run(tmp_path, "table4", "k3", top1=44.4) / "notes.txt").write_text(f"a slow disk\n{NASTY}\n")
+    noted = add_run(tmp_path, "table4", "k3", top1=44.4)
+    (noted / "notes.txt").write_text(f"a slow disk\n{NASTY}\n")
+    images = {"name": "folder", "root": "/v2", "test_split": "val", "size": 288}
+    other = {
+        "weights": "best.safetensors",
+        "data": images,
+        "accuracy": {"loss": 1.5, "top1": 43.21},
+        "evaluated": "now",
+    }
+    earlier = other | {"data": images | {"root": None}, "accuracy": {"ap": 9.9, "ap_small": None}}
+    del earlier["weights"]  # before others than the averages could be named
+    (noted / "evaluations.json").write_text(json.dumps({"a": other, "b": earlier}))
     folder = add_run(tmp_path, "table4", "k5", top1=55.5, status="interrupted")
     (folder / "hidden").touch()
     site = Site(tmp_path)
@@ -142,6 +153,13 @@ def test_notes_are_shown_and_a_hidden_run_is_not(tmp_path: Path, capsys: pytest.
     assert (
         sum("a slow disk" in page for page in pages) == 4
     )  # the list of all runs, twice here, its own page and script
+    (evaluated,) = (
+        found[0] for page in pages if (found := re.search(r'<section id="evaluations">.*?</section>', page, re.S))
+    )
+    assert re.findall(r"<td[^>]*>(.*?)</td>", evaluated) == [
+        *("best.safetensors", "folder in /v2", "val", "288", "top-1 43.2", "now"),
+        *("weights.safetensors", "folder", "val", "288", "AP 9.9", "now"),
+    ]
     assert not any(NASTY in page or "table4=<wbr>k5" in page for page in pages)
     assert "in the run's folder: table4/k5/scale=demo,seed=0" in pages[1]
     tell_status(["--output", str(tmp_path)])

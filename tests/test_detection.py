@@ -506,7 +506,7 @@ def test_a_backbone_starts_from_a_finished_run(tmp_path: Path) -> None:
     assert weights_of(replace(config, backbone=replace(config.backbone, weights="table7/own"))) == folder / WEIGHTS
     result = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
-    for given in (str(folder), str(folder / "checkpoint.pt"), "table1/full_26"):
+    for given in (str(folder), str(folder / "checkpoint.pt"), str(folder / "best.safetensors"), "table1/full_26"):
         with pytest.raises(InputError, match=r"is not finished \(interrupted\)"):
             weights_of(replace(config, backbone=replace(config.backbone, weights=given)))
 

@@ -2,17 +2,20 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from conftest import TINY, Ended, call, module, only
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torchvision.models import resnet50
 
 from sasa.config import compose
 from sasa.errors import InputError
-from sasa.evaluate import main
+from sasa.evaluate import main, renamed
 from sasa.export import main as export
 from sasa.models.build import classifier
 from sasa.train.pretrained import load_weights
@@ -36,14 +39,23 @@ def test_a_run_on_its_own_images_and_on_others(trained: tuple[Path, Ended], tmp_
     output = shutil.copytree(trained[0], tmp_path / "out")
     folder = only(output).parent
     first = json.loads((folder / "result.json").read_text())["accuracy"]["test"]
+    best = load_file(folder / "best.safetensors")
+    save_file(best | {"fc.bias": best["fc.bias"] + torch.arange(8)}, folder / "best.safetensors")
+    names = json.loads((folder / "classes.json").read_text())["names"]
     for run, *words in (["table1/conv_stem_26", "data.size=48"], [str(folder)]):
         ended = evaluate(run, *words, f"--output={output}")
         assert ended.code == 0, ended.text
-    larger, same = json.loads((folder / "evaluations.json").read_text()).values()
+        assert "other names" not in ended.text
+    assert f"top1 {first['top1']:.2f}" in ended.out
+    (folder / "classes.json").write_text(json.dumps({"names": names[::-1]}))
+    ended = evaluate(str(folder / "best.safetensors"), f"--output={output}")
+    assert "8 of 8 classes have other names" in ended.out, ended.text
+    larger, same, of_best = json.loads((folder / "evaluations.json").read_text()).values()
     assert same["accuracy"] == pytest.approx(first)
     assert (same["data"]["size"], larger["data"]["size"]) == (32, 48)
     assert larger["accuracy"]["loss"] != same["accuracy"]["loss"]
-    assert f"top1 {first['top1']:.2f}" in ended.out
+    assert (same["weights"], of_best["weights"]) == ("weights.safetensors", "best.safetensors")
+    assert of_best["accuracy"]["loss"] != pytest.approx(first["loss"])
 
 
 @pytest.mark.parametrize(
@@ -80,6 +92,31 @@ def test_weights_of_another_network_or_spoiled_ones_in_a_runs_folder_are_refused
             assert command() == 2
             (said,) = capsys.readouterr().err.splitlines()
             assert f"weights.safetensors{expected}" in said
+
+
+def test_a_named_file_of_a_run_is_its_weights(
+    trained: tuple[Path, Ended], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is exported without the accuracy, which is the evaluated ones'; of a run that is not finished it is refused."""
+    folder = only(shutil.copytree(trained[0], tmp_path / "out")).parent
+    best, to = folder / "best.safetensors", tmp_path / "to"
+    assert export([str(best), f"--to={to}"]) == 0
+    facts = json.loads((to / "config.json").read_text())["sasa"]
+    assert (facts["weights"], facts["row"], "accuracy" in facts) == (best.name, "conv_stem_26", False)
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"status": "interrupted"}))
+    capsys.readouterr()
+    for command in (lambda: main([str(best)]), lambda: export([str(best), f"--to={to}"])):
+        assert command() == 2
+        assert "is not finished (interrupted)" in capsys.readouterr().err
+
+
+def test_classes_of_other_names_are_told() -> None:
+    assert renamed(["ant", "bee", "cat"], ["ant", "bee", "cat"]) == ""
+    assert renamed([], ["ant", "bee"]) == ""  # of a run that did not note them
+    assert renamed(["ant", "bee", "cat"], ["ant", "cat", "bee"]).startswith(
+        "2 of 3 classes have other names than those that the run learnt: cat is counted as right where it finds bee"
+    )
 
 
 def test_other_images_are_shown_as_the_runs_own_were() -> None:
@@ -120,15 +157,22 @@ def test_a_run_starts_from_the_weights_of_another_with_other_classes(
     assert "is of another network (" in wide.text
 
 
-def test_the_convolution_baseline_starts_from_torchvisions_weights(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    weights = resnet50().state_dict()
-    torch.save(weights, tmp_path / "resnet50.pth")
-    row = ["table1=baseline_50", "scale.width=1", "data.classes=3", f"backbone.weights={tmp_path / 'resnet50.pth'}"]
-    config = compose.compose_row(row)
+@pytest.mark.parametrize(
+    ("made", "save", "name"),
+    [(resnet50, torch.save, "resnet50.pth"), (lambda: timm.create_model("resnet50"), save_file, "model.safetensors")],
+)
+def test_the_convolution_baseline_starts_from_torchvisions_or_timms_file(
+    made: Callable[[], nn.Module], save: Callable[[dict[str, Tensor], Path], None], name: str, tmp_path: Path
+) -> None:
+    with torch.device("meta"):
+        network = made()
+    weights, path = {name: torch.rand(value.shape) for name, value in network.state_dict().items()}, tmp_path / name
+    save(weights, path)
+    config = compose.compose_row(["table1=baseline_50", "scale.width=1", "data.classes=3", f"backbone.weights={path}"])
     model = classifier(config)
     fresh = model.state_dict()["fc.weight"].clone()
     load_weights(model, config)
     loaded = model.state_dict()
+    assert torch.equal(loaded["stem.conv1.weight"], weights["conv1.weight"])
     assert torch.equal(loaded["layer4.2.conv3.weight"], weights["layer4.2.conv3.weight"])
     assert torch.equal(loaded["fc.weight"], fresh)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import sasa.models.zoo  # noqa: F401 - registers the names
 from sasa.config import compose
 from sasa.data.build import open_test
+from sasa.evaluate import main as evaluate
 from sasa.export import detector, main
 from sasa.models.build import network
 
@@ -68,6 +69,9 @@ def test_a_detector_takes_images_as_torchvisions_do(tmp_path: Path) -> None:
     assert ended.code == 0, ended.text
     assert main(["table2/attention_conv_stem", f"--output={output}", f"--to={folder}"]) == 0
     theirs, run = detector(folder), only(output).parent
+    assert evaluate(["table2/attention_conv_stem", f"--output={output}"]) == 0  # once more, alone
+    (again,) = json.loads((run / "evaluations.json").read_text()).values()
+    assert again["accuracy"] == pytest.approx(json.loads((run / "result.json").read_text())["accuracy"]["test"])
     config = compose.checked(json.loads((run / "config.json").read_text())["config"])
     ours = network(config).eval()
     ours.load_state_dict(load_file(run / "weights.safetensors"))

@@ -27,7 +27,7 @@ def weights_of(config: Config) -> Path:
 
 
 def find_weights(given: str, output: str, config: Config | None = None) -> Path:
-    """A file of weights, or the one of a run's folder, here or below `output`.
+    """A file of weights, or the one of a run's folder, here or below `output`. Of a run it is finished.
 
     A row's folder, such as table1/full_50, stands for the run in it, or the one that suits the `config` of the run which is
     to start from it; InputError names them where there are several.
@@ -36,8 +36,10 @@ def find_weights(given: str, output: str, config: Config | None = None) -> Path:
     places = [Path(path).expanduser().absolute() for path in (given, Path(output) / given)]
     for place in places:
         if place.is_file():
-            ours = place.name in (WEIGHTS, "checkpoint.pt") and (place.parent / "result.json").is_file()
-            return finished(place.parent) if ours else place
+            if not of_run(place):
+                return place
+            evaluated = finished(place.parent)
+            return evaluated if place.name in (WEIGHTS, "checkpoint.pt") else place
         if (place / "result.json").is_file():
             return finished(place)
     folders = sorted({path.parent for place in places for path in place.glob("*/result.json")})
@@ -52,6 +54,11 @@ def find_weights(given: str, output: str, config: Config | None = None) -> Path:
         f"{of}{given}: there is no such file and no run there or in {places[1]}: give a finished run "
         f"(train one, as in python run.py table1=full_50){', or a file of torchvision or timm' if of else ''}"
     )
+
+
+def of_run(path: Path) -> bool:
+    """Whether a file is one that a run left: its weights, those of an epoch that it kept, or its checkpoint."""
+    return (path.suffix == ".safetensors" or path.name == "checkpoint.pt") and (path.parent / "result.json").is_file()
 
 
 def suiting(folders: list[Path], config: Config) -> list[Path]:

@@ -12,7 +12,7 @@ from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.models.resnet import from_torchvision
 from sasa.records.files import read_json
-from sasa.records.weights import WEIGHTS, other_backbone, weights_of
+from sasa.records.weights import of_run, other_backbone, weights_of
 
 CLASSIFIER = ("fc.weight", "fc.bias")
 REMEDY = "Give the weights of this backbone, choose the row that they are of, or set backbone.weights=null"
@@ -25,7 +25,7 @@ def load_weights(model: nn.Module, config: Config) -> str:
     """
     path = weights_of(config)
     weights = read_file(path)
-    if path.name == WEIGHTS:
+    if of_run(path):
         made_by = (read_json(path.with_name("config.json")) or {}).get("config") or {}
         if changes := other_backbone(made_by, config):
             raise InputError(

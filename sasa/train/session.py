@@ -94,6 +94,7 @@ def train_on(
         console.print(f"going on from step {trainer.steps_done} of {trainer.steps}")
     record.log(f"{record.identity.command} on {device}, attention by {backend}, key {record.key}")
     record.write_json("costs.json", {"layers": layers})
+    record.write_json("classes.json", {"names": data.classes})
     tracker = open_tracker(config, asdict(config), record, console)
     record.write_result(
         "running",
