@@ -65,9 +65,8 @@ LIBRARIES = (
 IN_TYPES = "ReplaceBinaryOperator_BitOr_"  # `int | None` is changed into what no Python can read
 
 
-def sample(code: Sequence[str], count: int, seed: int) -> Iterator[MutationSpec]:
+def sample(files: Sequence[Path], count: int, seed: int) -> Iterator[MutationSpec]:
     """Mutants spread over the files by their lines, and in each over the places that can be changed."""
-    files = [file for path in map(Path, code) for file in ([path] if path.suffix else sorted(path.glob("*.py")))]
     lines = {file: len(file.read_text().splitlines()) for file in files}
     chance = random.Random(seed)
     with use_db(":memory:") as database:
@@ -84,8 +83,8 @@ def sample(code: Sequence[str], count: int, seed: int) -> Iterator[MutationSpec]
 
 
 def tests_of(module: Path) -> list[str]:
-    """The tests that stand guard over a module."""
-    names = next(names for pattern, names in TESTS.items() if module.match(f"sasa/{pattern}"))
+    """The tests that stand guard over a module; none where TESTS does not know it."""
+    names = next((names for pattern, names in TESTS.items() if module.match(f"sasa/{pattern}")), "")
     parts = [name.partition("::") for name in names.split()]
     return [f"tests/test_{file}.py{colons}{test}" for file, colons, test in parts]
 
@@ -117,6 +116,12 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200, help="mutants in all (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: 0)")
     options = parser.parse_args()
+    files = [x for path in map(Path, options.code) for x in ([path] if path.suffix else sorted(path.glob("*.py")))]
+    unknown = [str(file) for file in files if not (file.is_file() and tests_of(file))]
+    if unknown or not files:
+        parser.error(
+            f"{', '.join(unknown or options.code)}: which tests guard it is not known; give one of {', '.join(CODE)}"
+        )
     for library in LIBRARIES.split():
         importlib.import_module(library)
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +136,7 @@ def main() -> int:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # files change within a second
         tried, survived = 0, 0
         green: set[str] = set()
-        for mutant in sample(options.code, options.count, options.seed):
+        for mutant in sample(files, options.count, options.seed):
             tests = tests_of(mutant.module_path)
             new = [test for test in tests if test not in green]
             if new and not passes(new):
