@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sasa import help, job, slurm, sweep
-from sasa.config import compose, own_tables
+from sasa.config import PROGRAM, compose, own_tables
 from sasa.config.identity import description
 from sasa.config.overrides import Typed, check_overrides, chosen, output_of, plain_words, read, swept, use_own
 from sasa.errors import InputError, RankLost, RunFailed
@@ -64,15 +64,13 @@ def carry_out(waits: bool) -> int:
                     f"hydra/launcher={launcher} submits all rows at once, and hydra/sweeper={sweeper} chooses each by "
                     "those before it: leave out either"
                 )
-            return slurm.run(train_one, typed, sweep.PROGRAM)
+            return slurm.run(train_one, typed, PROGRAM)
         if typed.multirun:
             return sweep.run(task, typed, waits)
-        if typed.helps:
-            about = help.row_help(typed.overrides)
-            if about:
-                print(about)
-                return 0
-            help.prepare()
+        if typed.helps and (about := help.row_help(typed.overrides)):
+            print(about)
+            return 0
+        help.prepare()
         compose.launch(task, typed)
         return 0
     except BrokenPipeError:  # head has read enough
@@ -111,7 +109,7 @@ def train_one(cfg: DictConfig) -> None:
     console = Console(**sweep.PLAIN)
     title = "run"
     try:
-        config, identity = compose.checked(cfg), compose.identity(sweep.PROGRAM)
+        config, identity = compose.checked(cfg), compose.identity(PROGRAM)
         title = identity.title
         run, folder = job.run(Record(config, identity), console)
     except (InputError, RunFailed) as error:

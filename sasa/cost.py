@@ -97,8 +97,8 @@ def kind(layer: nn.Module) -> str:
 def main() -> None:
     """Print every row's FLOPs and parameters beside the published ones; nothing is trained."""
     from sasa.config import compose, options, own_tables, tables  # what a count of one network does not need
-    from sasa.config.identity import at_paper_size, description
-    from sasa.report.own import described
+    from sasa.config.identity import at_paper_size
+    from sasa.report.own import own_table
     from sasa.report.paper import TABLES
     from sasa.report.tables.terminal import costs_table
 
@@ -107,7 +107,7 @@ def main() -> None:
     counted, doing = {}, ""
     try:
         compose.register()
-        TABLES.update({table: described(table, description(table)) for table in own_tables()})
+        TABLES.update({name: own_table(name) for name in own_tables()})
         for table in tables():
             for row in options(table):
                 doing = f"{table}={row}: "

@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 
 from omegaconf import OmegaConf
 
-from sasa.config import CONF, compose, files, folders, options, own_option, own_tables, tables
-from sasa.config.identity import AXES, description
+from sasa.config import CONF, PROGRAM, compose, files, folders, options, own_option, own_tables, tables
+from sasa.config.identity import AXES
 from sasa.config.overrides import chosen
 from sasa.config.schema import Config
 from sasa.report import own
@@ -21,7 +21,8 @@ INDENT = 12  # columns of a group's name
 
 
 def prepare() -> None:
-    """Let the template of conf/config.yaml ask for what is listed here."""
+    """Let the help of conf/config.yaml ask for the program's name, and for what is listed here."""
+    OmegaConf.register_new_resolver("program", lambda: PROGRAM, replace=True)
     OmegaConf.register_new_resolver("tables", lambda: listed(tables()), replace=True)
     OmegaConf.register_new_resolver("groups", lambda: listed(folders(CONF)), replace=True)
 
@@ -52,7 +53,7 @@ def meaning(group: str) -> str:
 
 def table_of(name: str) -> Table | None:
     """A table of the paper, or of one's own."""
-    return own.described(name, description(name)) if name in own_tables() else TABLES.get(name)
+    return own.own_table(name) if name in own_tables() else TABLES.get(name)
 
 
 def row_help(overrides: Sequence[str]) -> str | None:
@@ -70,7 +71,7 @@ def row_help(overrides: Sequence[str]) -> str | None:
     text = "\n".join(line for line in file.read_text().splitlines() if line.strip() and not line.startswith("# @"))
     lines += ["", f"{file} says:", "", textwrap.indent(text, "  ")]
     lines += ["", "With the defaults and what else was given, its network is:", "", *network(overrides), ""]
-    program = shlex.join(("python", "run.py", *own_option()))
+    program = shlex.join((*PROGRAM.split(), *own_option()))
     command = f"{program} {shlex.join(overrides)}"
     ways = {
         command: "train it",

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sasa.bench.pace import Pace, device_name, measured, peak_flops
-from sasa.config import compose
+from sasa.config import PROGRAM, compose
 from sasa.config.choices import TaskKind
 from sasa.config.identity import hashed, network
 from sasa.config.overrides import check_overrides
@@ -92,7 +92,7 @@ def selection(words: Sequence[str], tell: Callable[[str], None]) -> list[Row]:
         check_overrides(chosen, sweep=True)
         tell(f"composing {chosen[0].removesuffix('=glob(*)')}")
         listed = [word for word in chosen if SEEDS.fullmatch(word)]  # a row of several seeds is composed once
-        for row in rows_of([word for word in chosen if word not in listed], "python run.py"):
+        for row in rows_of([word for word in chosen if word not in listed], PROGRAM):
             seeds = map(int, listed[-1].partition("=")[2].split(",")) if listed else [row.config.seed]
             rows += [replace(row, config=replace(row.config, seed=seed)) for seed in seeds]
     return rows

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sasa import job
-from sasa.config import compose
+from sasa.config import compose, own_option
 from sasa.config.overrides import Typed
 from sasa.config.rows import launcher_of, rows_of
 from sasa.errors import InputError, Interrupted
@@ -160,7 +160,7 @@ def run(task: Callable[[DictConfig], None], typed: Typed, program: str) -> int:
         console.print(
             f"The jobs go on{f' ({left}; scancel ends them)' if left else ''}. The same command waits for them:"
         )
-        console.print(f"  {program} -m {escape(shlex.join(typed.overrides))}")
+        console.print(f"  {program} -m {escape(shlex.join([*typed.overrides, *own_option()]))}")
         return 128 + getattr(stop, "number", signal.SIGINT)
     return conclude(rows, console, complaints)
 

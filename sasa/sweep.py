@@ -10,7 +10,6 @@ import shlex
 import shutil
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sasa import job
-from sasa.config import compose, own_option, tables
+from sasa.config import PROGRAM, compose, own_option, tables
 from sasa.config.identity import Identity, load, variant_of
 from sasa.config.overrides import Typed, chosen, output_of, quoted, swept
 from sasa.config.rows import words_of
@@ -38,7 +37,6 @@ from sasa.records.sweeps import Listed, Sweep, answered, begun, missing, read_sw
 from sasa.report.tables.terminal import print_line, print_table
 from sasa.train.interrupt import listen
 
-PROGRAM = "sasa" if Path(sys.argv[0]).stem == "sasa" else "python run.py"  # a wheel's command, or the repository's
 FOUND = "optimization_results.yaml"  # what a sweeper such as Optuna's leaves in the sweep's folder
 # What its sweeper is told for results that are to be large, one trial after the other, of which a failed one is left out.
 OPTUNA = {

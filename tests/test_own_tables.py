@@ -78,6 +78,7 @@ def test_a_table_of_ones_own_is_run_reported_and_shown(mine: Path, tmp_path: Pat
     runs = collect(output).runs
     (one,) = {(run.scale, run.variant) for run in runs}
     comparison = compare(TABLES["smoothing"], runs, *one)
+    assert TABLES["smoothing"].folder == str(mine)
     assert [(line.row, line.status, line.cells) for line in comparison.lines] == [
         ("none", "finished", ("none", "-")),
         ("some", "finished", ("some", "")),
@@ -85,6 +86,16 @@ def test_a_table_of_ones_own_is_run_reported_and_shown(mine: Path, tmp_path: Pat
     assert comparison.lines[0].score().published == 70.1
     again = call("smoothing=some", *small, f"--config-dir={mine}")
     assert "finished already" in again.out, again.text
+
+
+def test_a_table_of_ones_own_is_known_before_its_first_run_and_says_how_to_begin(mine: Path, tmp_path: Path) -> None:
+    add_tables(tmp_path / "none")
+    words = ["python", "run.py", "-m", "smoothing=glob(*)"]
+    ending = ["--config-dir", str(mine)]
+    hint = compare(TABLES["smoothing"], [], None).hint
+    assert hint == f"nothing has been run yet: {shlex.join([*words, *ending])}"
+    hint = compare(TABLES["smoothing"], [], "cifar10").hint
+    assert hint.endswith(f"2 of 2 rows missing: {shlex.join([*words, 'scale=cifar10', *ending])}")
 
 
 def test_every_command_of_its_help_finds_the_row(mine: Path) -> None:

@@ -1,6 +1,7 @@
 """Where configurations lie: conf/ and experiments/, and a folder of one's own in their form (run.py --config-dir)."""
 
 import os
+import sys
 from pathlib import Path
 
 from sasa.errors import check
@@ -8,6 +9,10 @@ from sasa.errors import check
 OWN = "SASA_CONFIG_DIR"  # the environment variable with a folder of one's own, which processes of a sweep inherit
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
+REPOSITORY = (ROOT / "run.py").is_file() and Path(
+    sys.argv[0]
+).stem != "sasa"  # else it is a wheel's command, sasa, that is typed
+PROGRAM = "python run.py" if REPOSITORY else "sasa"
 
 
 def shipped(name: str) -> Path:
@@ -30,6 +35,11 @@ def own() -> Path | None:
         f"{place} is no folder: --config-dir (or {OWN}) takes one of your own rows, tables and options",
     )
     return place
+
+
+def shortcut(target: str, command: str) -> str:
+    """A target of the Makefile where there is one, else the command that it stands for."""
+    return f"make {target}" if REPOSITORY else command
 
 
 def folders(place: Path) -> list[str]:

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Quoted
 from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
-from sasa.config import CONF, EXPERIMENTS, OWN, folders, groups, options, own, tables
+from sasa.config import CONF, EXPERIMENTS, OWN, PROGRAM, folders, groups, options, own, tables
 from sasa.config.identity import load
 from sasa.config.schema import Config
 from sasa.errors import InputError, nearest
@@ -170,9 +170,7 @@ def check_overrides(overrides: Sequence[str], sweep: bool) -> None:
     for override in parsed:
         key = override.key_or_group
         if key == "hydra.mode":
-            raise InputError(
-                f"{override.input_line}: several runs are asked for by -m, as in python run.py -m seed=0,1"
-            )
+            raise InputError(f"{override.input_line}: several runs are asked for by -m, as in {PROGRAM} -m seed=0,1")
         if key.split(".")[0].split("/")[0] == "hydra":
             continue
         if key in groups() or "=" not in str(override.input_line):
@@ -183,7 +181,7 @@ def check_overrides(overrides: Sequence[str], sweep: bool) -> None:
             check_field(key)
         if override.is_sweep_override() and not sweep:
             raise InputError(
-                f"{override.input_line} asks for several runs: add -m, as in python run.py -m '{override.input_line}'"
+                f"{override.input_line} asks for several runs: add -m, as in {PROGRAM} -m '{override.input_line}'"
             )
         if override.is_interval_sweep() and chosen(overrides, "hydra/sweeper", "basic") == "basic":
             raise InputError(
@@ -192,9 +190,7 @@ def check_overrides(overrides: Sequence[str], sweep: bool) -> None:
             )
     if len(rows) > 1:
         both = " and ".join(str(override.input_line) for override in rows)
-        raise InputError(
-            f"{both}: a run is a row of one table. Run one after the other, or all of them with `make tables`"
-        )
+        raise InputError(f"{both}: a run is a row of one table. Run one after the other")
 
 
 def check_option(override: Override) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, register_notrace_module
 
+from sasa.config import PROGRAM
 from sasa.errors import InputError
 from sasa.models.resnet import BLOCKS, ResNet
 from sasa.nn.attention import AttentionOptions, LocalAttention
@@ -51,7 +52,7 @@ def register(depth: int, ending: str) -> None:
     def create(pretrained: bool = False, **arguments: Any) -> ResNet:
         if pretrained and not (arguments.get("pretrained_cfg") or arguments.get("pretrained_cfg_overlay")):
             raise InputError(
-                f"{name} has no published weights: train them, as in python run.py table1=full_{depth}, write them with "
+                f"{name} has no published weights: train them, as in {PROGRAM} table1=full_{depth}, write them with "
                 "python -m sasa.export, and load them with timm.create_model('local-dir:FOLDER', pretrained=True)"
             )
         fields = AttentionOptions.__dataclass_fields__

@@ -14,14 +14,14 @@ from typing import TextIO
 
 from rich.console import Console
 
-from sasa.config import files
+from sasa.config import files, shortcut
 from sasa.errors import InputError, unknown
 from sasa.records.collect import collect_with_shipped
 from sasa.records.result import Run
 from sasa.report.groups import settings
 from sasa.report.own import add_tables
 from sasa.report.paper import TABLES, Table, find_table
-from sasa.report.tables.compare import Comparison, compare
+from sasa.report.tables.compare import Comparison, command, compare
 from sasa.report.tables.terminal import print_comparison, print_left_out
 from sasa.report.tables.text import comma_separated, latex, markdown, structured
 
@@ -87,8 +87,10 @@ def report(options: argparse.Namespace) -> None:
     else:
         write_file(chosen, options)
     if not tables:
-        names = ", ".join(f"make {name}" for name in TABLES)
-        print(f"No runs in {options.output} yet. Start a table with one of: {names}.", file=sys.stderr)
+        example = command(TABLES["table5"], "glob(*)")
+        print(
+            f"No runs in {options.output} yet. Start a table, such as {shortcut('table5', example)}.", file=sys.stderr
+        )
     print_left_out(collection, Console(stderr=True))
 
 

@@ -2,31 +2,44 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sasa import config
 from sasa.errors import InputError, check, nearest
 from sasa.records.files import read_json, write_atomically
 from sasa.report.paper import BOXES, MEASURES, TABLES, Row, Table
 
-FILE = "table.json"  # in the table's folder of outputs/
+FILE = "table.json"  # in the table's folder of outputs/: its description, and where that came from
+FOLDER = "config_dir"
 SETS = ("title", "columns", "split", "measures", "setting", "note", "reference", "rows")
 PUBLISHED = ("flops", "params", "top1")
 
 
+def own_table(name: str) -> Table:
+    """A table in the present folder of one's own; InputError for a wrong description."""
+    from sasa.config.identity import description  # loads OmegaConf, which a report of the paper's tables does without
+
+    return replace(described(name, description(name)), folder=str(config.own()))
+
+
 def keep(name: str, content: Mapping[str, Any], output: Path) -> None:
-    """Make a table known, here and to whoever reads its runs in outputs/; InputError for a wrong description."""
-    TABLES[name] = described(name, content)
+    """Make a table in the present folder of one's own known, here and to whoever reads its runs in outputs/."""
+    folder = str(config.own())
+    TABLES[name] = replace(described(name, content), folder=folder)
     (output / name).mkdir(parents=True, exist_ok=True)
-    write_atomically(output / name / FILE, json.dumps(content, indent=2).encode())
+    write_atomically(output / name / FILE, json.dumps({**content, FOLDER: folder}, indent=2).encode())
 
 
 def add_tables(output: Path) -> None:
-    """Make the tables of one's own known that have runs in an outputs folder."""
+    """Make the tables of one's own known: those in the present folder of one's own, and those with runs in an outputs folder."""
+    TABLES.update({name: own_table(name) for name in config.own_tables()})
     for path in sorted(output.glob(f"*/{FILE}")):
         content = read_json(path)
         if content is not None and path.parent.name not in TABLES:
-            TABLES[path.parent.name] = described(path.parent.name, content)
+            folder = content.pop(FOLDER, "")
+            TABLES[path.parent.name] = replace(described(path.parent.name, content), folder=str(folder))
 
 
 def described(name: str, content: Mapping[str, Any]) -> Table:

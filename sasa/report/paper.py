@@ -62,6 +62,7 @@ class Table:
     flops_tolerance: float = FLOPS_TOLERANCE
     params_tolerance: float = PARAMS_TOLERANCE
     note: str = ""
+    folder: str = ""  # of a table of one's own: where its rows lie
 
     def reference_of(self, row: str) -> str:
         """The row that a row is compared with."""

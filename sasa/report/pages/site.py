@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from sasa.config import PROGRAM, shortcut
 from sasa.errors import InputError
 from sasa.records.collect import SHIPPED, collect_with_shipped, shipped
 from sasa.records.progress import progress
@@ -66,7 +67,7 @@ def environment() -> Environment:
 def require(output: Path) -> None:
     """InputError unless there are runs, in a folder or an archive, or such as came with the project."""
     if not output.exists() and not shipped(output):
-        raise InputError(f"there is no folder {output} yet: run something first, such as make demo")
+        raise InputError(f"there is no folder {output} yet: run something first, such as {shortcut('demo', PROGRAM)}")
 
 
 class Site:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from sasa.config import PROGRAM, shortcut
 from sasa.records.collect import SHIPPED
 from sasa.records.result import Run
 from sasa.report.groups import Group, gather
@@ -125,11 +126,18 @@ class Comparison:
             return ""
         name, count = self.table.name, f"{len(missing)} of {len(self.lines)} rows missing"
         if self.scale is None:
-            return f"nothing has been run yet: make {name}, or python run.py -m '{name}=glob(*)'"
+            words = command(self.table, "glob(*)")
+            return f"nothing has been run yet: {words if self.table.folder else shortcut(f'{name}, or {words}', words)}"
         if self.variant:
             return count
-        rows = f"{name}={','.join(missing)}" if self.runs else f"{name}=glob(*)"
-        return clean(f"{count}: python run.py -m {shlex.quote(rows)} {shlex.quote(f'scale={self.scale}')}")
+        rows = ",".join(missing) if self.runs else "glob(*)"
+        return clean(f"{count}: {command(self.table, rows, f'scale={self.scale}')}")
+
+
+def command(table: Table, rows: str, *words: str) -> str:
+    """What is typed to train rows of a table."""
+    ending = ("--config-dir", table.folder) if table.folder else ()
+    return shlex.join((*PROGRAM.split(), "-m", f"{table.name}={rows}", *words, *ending))
 
 
 def compare(table: Table, runs: Iterable[Run], scale: str | None, variant: str = "") -> Comparison:

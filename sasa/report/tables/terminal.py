@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from sasa.config import PROGRAM, shortcut
 from sasa.records.collect import HIDDEN, Collection, collect
 from sasa.records.result import Run
 from sasa.report.names import clean, shorten
@@ -247,14 +248,17 @@ def print_line(title: str, result: Run, console: Console) -> None:
 
 def print_next(console: Console) -> None:
     """What to type after the first run."""
-    console.print(
-        "\nNext\n"
-        "  [bold]make table5[/]                                 a table of the paper at this scale\n"
-        "  [bold]python run.py table3=conv1[/]                  one row (python run.py --help lists all)\n"
-        "  [bold]make dashboard[/]                              the results as web pages\n"
-        "  [bold]make costs[/]                                  every row's FLOPs and parameters beside the paper's\n"
-        "  [bold]python run.py table5=none scale=cifar10[/]     the same on CIFAR-10, for one GPU",
-    )
+    ways = {
+        shortcut("table5", f"{PROGRAM} -m 'table5=glob(*)'"): "a table of the paper at this scale",
+        f"{PROGRAM} table3=conv1": f"one row ({PROGRAM} --help lists all)",
+        shortcut("dashboard", "python -m sasa.report dashboard"): "the results as web pages",
+        shortcut("costs", "python -m sasa.cost"): "every row's FLOPs and parameters beside the paper's",
+        f"{PROGRAM} table5=none scale=cifar10": "the same on CIFAR-10, for one GPU",
+    }
+    wide = max(map(len, ways))
+    console.print("\nNext")
+    for way, what in ways.items():
+        console.print(f"  [bold]{way}[/]{' ' * (wide - len(way))}     {what}")
 
 
 def percent(value: float | None) -> str:
