@@ -19,7 +19,7 @@ from sasa.records.metrics import lines_by_split
 from sasa.records.result import Run
 from sasa.records.weights import WEIGHTS
 
-COPIED = ("costs.json", "by_class.csv")
+COPIED = ("classes.json", "costs.json", "by_class.csv")
 
 
 def once(runs: Iterable[Run]) -> list[Run]:
