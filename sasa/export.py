@@ -96,7 +96,7 @@ def data_config(config: Config) -> dict[str, Any]:
         "mean": tuple(data.mean),
         "std": tuple(data.std),
         "num_classes": data.classes,
-        "first_conv": zoo.FIRST[config.stem.kind],
+        "first_conv": zoo.FIRST_CONV.get(config.stem.kind),
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import sasa.models.zoo  # noqa: F401 - registers the names
 from sasa.errors import InputError
+from sasa.nn.stem import VALUES
 
 SMALL = {"width": 0.25, "heads": 2, "stem_heads": 2}
 NAMES = timm.list_models("sasa*")
@@ -41,8 +42,9 @@ def test_default_configuration(name):
             network.reset_classifier(0, pool)
             assert network(image).shape == (1, network.head_hidden_size, *size)
     names = timm.create_model(name, num_classes=3, width=0.25).state_dict().keys()
-    first = network.default_cfg["first_conv"]
-    for layer in (*((first,) if isinstance(first, str) else first), network.default_cfg["classifier"]):
+    first = ["stem.conv1"] if name.endswith("_conv_stem") else ["stem.query", "stem.key", "stem.value.project"]
+    assert network.default_cfg["first_conv"] == (first[0] if name.endswith("_conv_stem") else None)
+    for layer in (*first, network.default_cfg["classifier"]):
         assert f"{layer}.weight" in names
 
 
@@ -72,6 +74,9 @@ def test_intermediates_are_the_features(name, indices, images):
     network = small(name).eval()
     last, maps = network.forward_intermediates(images, indices)
     torch.testing.assert_close(last, network.forward_features(images), rtol=0, atol=0)
+    if indices is not None:
+        for one, two in zip(network.get_intermediate_layers(images, indices), maps, strict=True):
+            torch.testing.assert_close(one, two, rtol=0, atol=0)
     assert len(maps) == (5 if indices is None else indices if isinstance(indices, int) else 2)
     stopped = network.forward_intermediates(images, indices, stop_early=True, intermediates_only=True)
     chosen = tuple(range(5)) if indices is None else (3, 4) if indices == 2 else tuple(i % 5 for i in indices)
@@ -159,6 +164,21 @@ def test_another_batch_norm_in_the_place_of_ours(name, convert, images):
     converted = convert(copy.deepcopy(network)).eval()
     assert type(converted.layer1[0].bn1) is not type(network.layer1[0].bn1)
     torch.testing.assert_close(converted(images), expected)
+
+
+@pytest.mark.parametrize("stem", sorted({*VALUES, "conv"}))
+def test_trained_weights_take_images_of_other_channels(stem, images, caplog):
+    """Grey images as three equal channels, and twice three channels as these."""
+    name = "sasa26_conv_stem" if stem == "conv" else "sasa26"
+    network = small(name, stem=stem).eval()
+    for channels, one, three in (
+        (1, images[:, :1], images[:, :1].repeat(1, 3, 1, 1)),
+        (6, images.repeat(1, 2, 1, 1), images),
+    ):
+        weights = {"state_dict": {key: value.clone() for key, value in network.state_dict().items()}}
+        other = small(name, stem=stem, in_chans=channels, pretrained=True, pretrained_cfg_overlay=weights).eval()
+        torch.testing.assert_close(other(one), network(three), rtol=1e-3, atol=1e-4)
+    assert not caplog.records
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")

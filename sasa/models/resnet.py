@@ -116,6 +116,12 @@ class ResNet(nn.Module):
         intermediates = [maps[index] for index in sorted(set(taken))]
         return intermediates if intermediates_only else (maps[max(maps)], intermediates)
 
+    def get_intermediate_layers(self, x: Tensor, n: int | list[int] = 1) -> list[Tensor]:
+        """The maps of `forward_intermediates` alone, under the name that timm's vision transformers have for them."""
+        maps = self.forward_intermediates(x, n, intermediates_only=True)
+        assert isinstance(maps, list)
+        return maps
+
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:

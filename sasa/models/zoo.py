@@ -10,7 +10,14 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, register_notrace_module
+from timm.models import (
+    adapt_input_conv,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+    register_notrace_module,
+)
+from torch import Tensor
 
 from sasa.config import PROGRAM
 from sasa.errors import InputError
@@ -34,15 +41,27 @@ CONFIG: dict[str, Any] = {
     "paper_ids": "arXiv:1906.05909",
     "fixed_input_size": False,
 }
-FIRST = {  # the layers that see the image, by stem
-    "conv": "stem.conv1",
-    "attention": ("stem.query", "stem.key", "stem.value.project"),
-    "attention_conv_values": ("stem.query", "stem.key", "stem.value.conv"),
-    "attention_spatial_values": ("stem.query", "stem.key", "stem.value.project"),
-}
+FIRST_CONV = {"conv": "stem.conv1"}  # by stem, where it is one: timm fits its weights to other channels
+SEEING = ("stem.query", "stem.key", "stem.value.project", "stem.value.conv")  # layers of the others that see the image
 default_cfgs = generate_default_cfgs(
-    {f"sasa{depth}{end}": CONFIG | {"first_conv": FIRST[stem]} for depth in BLOCKS for end, stem in STEMS.items()}
+    {
+        f"sasa{depth}{end}": CONFIG | {"first_conv": FIRST_CONV.get(stem)}
+        for depth in BLOCKS
+        for end, stem in STEMS.items()
+    }
 )
+
+
+def fit_channels(state: dict[str, Tensor], network: ResNet) -> dict[str, Tensor]:
+    """The same weights for images of the network's channels: an attention stem's are fitted as timm does a convolution's."""
+    fitted = dict(state)
+    for name in (f"{layer}.weight" for layer in SEEING):
+        if name in state and state[name].shape[1] != network.in_chans:
+            weight = state[name]
+            pixels = weight.reshape(*weight.shape, *[1] * (4 - weight.ndim))  # linear layers are 1x1 convolutions
+            adapted = adapt_input_conv(network.in_chans, pixels, weight.shape[1])
+            fitted[name] = adapted.reshape(len(weight), network.in_chans, *weight.shape[2:])
+    return fitted
 
 
 def register(depth: int, ending: str) -> None:
@@ -60,8 +79,8 @@ def register(depth: int, ending: str) -> None:
         device, dtype = arguments.pop("device", None), arguments.pop("dtype", None)
         whole: dict[str, Any] = {"depth": depth, "stem": STEMS[ending], "options": options, **arguments}
         with nullcontext() if device is None else torch.device(device):
-            feature_cfg = {"flatten_sequential": False}
-            return build_model_with_cfg(ResNet, name, pretrained, feature_cfg=feature_cfg, **whole).to(dtype=dtype)
+            whole |= {"feature_cfg": {"flatten_sequential": False}, "pretrained_filter_fn": fit_channels}
+            return build_model_with_cfg(ResNet, name, pretrained, **whole).to(dtype=dtype)
 
     create.__name__ = name
     register_model(create)
