@@ -16,8 +16,9 @@ from conftest import ROOT, TINY, call, end, environment, only, start, stopped
 from wandb_server import Server
 
 from sasa.ops.build import cache
+from sasa.records.files import now, seconds_between
 from sasa.train import track
-from sasa.train.track import TensorBoardTracker
+from sasa.train.track import LIMITS, TensorBoardTracker
 
 pytestmark = pytest.mark.slow
 
@@ -143,9 +144,8 @@ def test_no_tracker_leaves_no_trace(trained: tuple[Path, Any]) -> None:
     assert "W&B" not in trained[1].text
 
 
-@pytest.mark.parametrize("mood", ["stalls", "refuses"])
-def test_a_server_that_takes_nothing_from_the_start_leaves_the_run_offline(mood: str, tmp_path: Path) -> None:
-    with Server(mood) as server:
+def test_a_server_that_stalls_from_the_start_leaves_the_run_offline(tmp_path: Path) -> None:
+    with Server("stalls") as server:
         ended = call("table5=none", *SMALL, f"output={tmp_path}", **account(server), WANDB_HTTP_TIMEOUT="2")
     assert ended.code == 0, ended.text
     assert "tracking offline" in ended.out
@@ -153,14 +153,21 @@ def test_a_server_that_takes_nothing_from_the_start_leaves_the_run_offline(mood:
     assert len(files(tmp_path)) == 1
 
 
-def test_a_server_that_is_lost_in_mid_run_keeps_no_run_waiting_and_gets_the_rest_later(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mood", ["vanishes", "refuses"])
+def test_a_server_that_is_lost_in_mid_run_keeps_no_run_waiting_and_gets_the_rest_later(
+    mood: str, tmp_path: Path
+) -> None:
     limits = {"WANDB_HTTP_TIMEOUT": "20", "WANDB_INIT_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT": "2"}
-    with Server(later="stalls") as server:
+    with Server(later=mood) as server:
         ended = call("table5=none", *SMALL, f"output={tmp_path}", **account(server), **limits)
-    assert server.mood == "stalls"
+    assert server.mood == mood
     assert ended.code == 0, ended.text
     assert "Traceback" not in ended.text
-    assert json.loads(only(tmp_path).read_text())["status"] == "finished"
+    result = json.loads(only(tmp_path).read_text())
+    assert result["status"] == "finished"
+    waited = seconds_between(result["finished"], now())
+    assert waited is not None
+    assert waited < 2 + LIMITS["finish_timeout"] / 2  # the limit that is given here, and what a busy machine adds to it
     assert "W&B did not take all of this run in 2 seconds: `wandb sync " in ended.out
     words = shlex.split(ended.out.partition("2 seconds: `")[2].partition("`")[0])
     with Server() as server:
