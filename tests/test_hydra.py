@@ -138,6 +138,12 @@ def test_hydras_words_are_told_in_ours(word: str, expected: str) -> None:
     assert expected in " ".join(ended.err.split())
 
 
+def test_a_field_that_is_taken_out_is_asked_for() -> None:
+    ended = call("~seed")
+    assert (ended.code, ended.out) == (1, "")
+    assert "failed  run: seed: a value is needed here" in ended.err
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -29,7 +29,7 @@ from yaml import YAMLError
 from sasa.config import CONF, EXPERIMENTS, own, own_option, own_tables, tables
 from sasa.config.data import Data
 from sasa.config.identity import AXES, Identity, axes_of, rows_like, variant_of
-from sasa.config.overrides import Typed, check_overrides
+from sasa.config.overrides import Typed, check_overrides, plain_words
 from sasa.config.schema import Config
 from sasa.errors import InputError
 
@@ -90,7 +90,7 @@ def checked(cfg: Any) -> Config:
         plain = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except OmegaConfBaseException as error:
-        message, key = str(error).splitlines()[0], error.full_key or ""
+        message, key = plain_words(str(error).splitlines()[0]), error.full_key or ""
         raise InputError(message if key in message else f"{key}: {message}") from error
     assert isinstance(config, Config)
     return config
