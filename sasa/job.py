@@ -16,7 +16,15 @@ from sasa.records.jobs import own_job
 from sasa.records.result import Run, read_result
 from sasa.report.tracker import send_table
 
-COPIED = ("metrics.jsonl", "samples.png", "by_class.csv", "costs.json", "attention.json", "attention.png")
+COPIED = (
+    "metrics.jsonl",
+    "samples.png",
+    "by_class.csv",
+    "classes.json",
+    "costs.json",
+    "attention.json",
+    "attention.png",
+)
 
 
 def run(record: Record, console: Console, wait: bool = False) -> tuple[Run, Path]:

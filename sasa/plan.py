@@ -251,7 +251,7 @@ def show_seeds(runs: Sequence[Run], rows: Sequence[Row], planned: Sequence[Plann
             cost = f"about {hours(seconds)} device hours" if seconds else "none of them has been timed yet"
             console.print(
                 f"[bold]{escape(one.statement.text)}[/] {max(needed.values())} seeds a row "
-                f"{'would decide, four times of five' if one.measured else 'are the least that tell of chance'}: "
+                f"would {one.promise}: "
                 f"{further} further runs, {cost}"
             )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sasa.config import shortcut
 from sasa.config.identity import is_machine
 from sasa.config.overrides import output_of
 from sasa.errors import InputError
@@ -47,8 +48,11 @@ class Step:
 class Records:
     """What has been run at one scale and variant, of some of the tables."""
 
-    def __init__(self, runs: Sequence[Run], tables: Sequence[str], scale: str, variant: str) -> None:
-        self.runs = [run for run in runs if (run.scale, run.variant) == (scale, variant)]
+    def __init__(
+        self, runs: Sequence[Run], tables: Sequence[str], scale: str, variant: str, hidden: Sequence[Run] = ()
+    ) -> None:
+        self.shown = [run for run in runs if (run.scale, run.variant) == (scale, variant)]
+        self.runs = [*self.shown, *(run for run in hidden if (run.scale, run.variant) == (scale, variant))]
         self.tables, self.scale, self.variant = tables, scale, variant
         self.groups = {table: gather(self.runs, table, scale, variant) for table in tables}
         self.trained = once(self.runs)
@@ -64,9 +68,13 @@ class Records:
         return tuple(row for row in rows if row not in groups or seed not in {run.seed for run in groups[row].finished})
 
     def running(self, table: str, row: str, seed: int) -> bool:
-        """Whether another process trains a row with a seed."""
-        group = self.groups[table].get(row)
-        return group is not None and any(run.seed == seed and run.status == "running" for run in group.runs)
+        """Whether another process trains a row with a seed, or a row of another table that is the same one."""
+        return any(
+            run.seed == seed
+            and run.status == "running"
+            and row in (run.row if run.table == table else None, dict(run.rows).get(table))
+            for run in self.runs
+        )
 
     def estimate(self, step: Step) -> float:
         """How long a step takes, in seconds, by the same rows' other seeds, else by the mean of all runs."""
@@ -76,10 +84,10 @@ class Records:
 
 def read(output: Path, tables: Sequence[str], scale: str, given: str) -> Records:
     """The records below `output` with these overrides; images of one's own are named in a run's variant beside them."""
-    runs = [run for run in collect(output).known if run.scale == scale]
-    alike = [run for run in runs if run.typed == given]
+    found = collect(output)
+    alike = [run for run in found.known if run.scale == scale and run.typed == given]
     newest = max(alike, key=lambda run: run.started, default=None)
-    return Records(runs, tables, scale, newest.variant if newest else given)
+    return Records(found.runs, tables, scale, newest.variant if newest else given, found.hidden)
 
 
 def time_of(group: Group | None) -> float | None:
@@ -99,9 +107,9 @@ def planned(records: Records) -> Iterator[Step]:
 def further(records: Records) -> Iterator[Step]:
     """The seeds that each open statement needs, if they can decide it: the one first that takes least time."""
     choices = []
-    for one in judge(records.runs, records.scale, records.variant):
-        table, needed = one.statement.table, one.needed
-        if table not in records.tables or not needed or max(needed.values()) > LOOKS[-1]:
+    for one in judge(records.shown, records.scale, records.variant):
+        table, needed = one.statement.table, one.needed_within(LOOKS[-1])
+        if table not in records.tables or not needed:
             continue
         left = [Step(table, records.lacking(table, [row], seed), seed) for row in needed for seed in range(needed[row])]
         choices.append((sum(map(records.estimate, left)), table, needed))
@@ -165,8 +173,9 @@ def follow(words: Sequence[str], scale: str, seconds: float, console: Console) -
     tables = [find_table(word).name for word in words if "=" not in word] or tables_of(scale)
     output = output_of(overrides)
     last = {word.partition("=")[0]: word for word in overrides}  # of a field that is given twice
-    given = ",".join(sorted(word for key, word in last.items() if not is_machine(key)))
+    given = ",".join(sorted(word for key, word in last.items() if not is_machine(key) and not key.startswith("hydra")))
     given_up: set[tuple[str, str, int]] = set()
+    tried: set[tuple[str, str, int]] = set()
     while step := next_step(records := read(output, tables, scale, given), seconds, given_up):
         expected = records.estimate(step)
         lasts = f"about {duration(expected)}" if expected else "nobody knows how long"
@@ -181,13 +190,17 @@ def follow(words: Sequence[str], scale: str, seconds: float, console: Console) -
         if code not in (0, 1):
             return code
         after = read(output, tables, scale, given)
-        left = [(step.table, row, step.seed) for row in after.lacking(step.table, step.rows, step.seed)]
-        given_up |= {one for one in left if not after.running(*one)}
+        left = {(step.table, row, step.seed) for row in after.lacking(step.table, step.rows, step.seed)}
+        left = {one for one in left if not after.running(*one)}
+        given_up |= left & tried  # what somebody else had, and did not finish, is tried again, once
+        tried |= left
     runs = collect_with_shipped(output).runs
     print_verdicts(runs, scale, records.variant, console)
     console.print(f"\n{records.seconds / 3600:.2f} h of training. {agreement(runs, scale, records.variant)}".rstrip())
     if next_step(records, math.inf, given_up):
-        console.print(f"The next rows would take it above {seconds / 3600:g} h: make results HOURS=... goes on")
+        console.print(
+            f"The next rows would take it above {seconds / 3600:g} h: {shortcut('results HOURS=...', '--hours')} goes on"
+        )
     return 1 if given_up else 0
 
 

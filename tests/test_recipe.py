@@ -612,6 +612,8 @@ def test_a_step_that_a_gpu_cannot_hold_says_what_to_try(tmp_path: Path) -> None:
 def test_images_are_mixed_in_pairs() -> None:
     with pytest.raises(InputError, match=r"train\.micro_batch=3 is odd, and train\.mixup and train\.cutmix mix"):
         compose.compose_row(["train.cutmix=0.5", "train.batch=12", "train.micro_batch=3"])
+    with pytest.raises(InputError, match=r"give an even train\.batch, or set both to 0"):
+        compose.compose_row(["train.cutmix=0.5", "train.batch=33", "train.micro_batch=11"])
 
 
 @pytest.mark.parametrize("words", [SMALL, ["table2=conv_full", "data.size=64", "scale.width=0.125", "train.batch=8"]])

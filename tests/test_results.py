@@ -16,6 +16,7 @@ from sasa.records.collect import collect
 from sasa.report.agreement import agreement
 from sasa.report.paper import TABLES
 from sasa.report.results import document
+from sasa.report.verdicts import judge
 
 SCALE = "cifar10"
 
@@ -108,6 +109,47 @@ def test_a_statement_that_may_be_refuted_is_gone_on_with_though_a_claim_of_it_is
     assert step == Step("table7", ("attention_spatial_values", "attention_conv_values"), 3)
 
 
+def test_a_claim_that_would_take_too_many_seeds_leaves_the_others_to_be_refuted(tmp_path: Path) -> None:
+    """relative is a bit less than a point above absolute: some seeds refute that; absolute over none would take very many."""
+    rows = {"relative": (60.6, 0.3), "absolute": (60.2, 0.3), "none": (60.0, 0.6)}
+    for row, (level, spread) in rows.items():
+        for seed, deviation in enumerate((-spread, 0.0, spread)):
+            add_run(tmp_path, "table5", row, scale=SCALE, seed=seed, top1=level + deviation)
+    (verdict,) = (one for one in judge(collect(tmp_path).runs, SCALE) if one.statement.table == "table5")
+    refutable, many = verdict.findings
+    assert refutable.needed is not None
+    assert many.needed is not None
+    assert refutable.needed <= 12 < many.needed
+    assert next_step(records(tmp_path, ["table5"]), 1e9, set()) == Step("table5", ("relative", "absolute"), 3)
+
+
+def test_overrides_are_read_as_run_py_reads_them(tmp_path: Path) -> None:
+    """The launcher is no part of a run's variant, and of two values of a field the last one holds."""
+    add_table(tmp_path, "table6", scale="demo", seeds=3)
+    words = ("table6", "hydra/launcher=joblib", f"output={tmp_path / 'other'}", f"output={tmp_path}", "--hours", 1e-9)
+    done = module("sasa.protocol", *words, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "the pipeline works" in done.out
+    assert "no finished run of position" not in done.out
+
+
+def test_a_row_that_is_trained_as_another_table_s_is_left_to_it(tmp_path: Path) -> None:
+    rows = [["table3", "attention"], ["table5", "relative"]]
+    trains: dict[str, Any] = {"status": "running", "host": socket.gethostname(), "pid": os.getpid(), "rows": rows}
+    add_run(tmp_path, "table3", "attention", scale=SCALE, **trains)
+    assert next_step(records(tmp_path, ["table5"]), 1e9, set()) == Step("table5", ("none", "absolute"), 0)
+
+
+def test_hidden_runs_are_not_trained_again_and_decide_nothing(tmp_path: Path) -> None:
+    add_table(tmp_path, "table6", scale=SCALE, seeds=3, noise=0.01)
+    for path in tmp_path.glob("table6/position/*/"):
+        (path / "hidden").touch()
+    found = collect(tmp_path)
+    known = Records(found.runs, ["table6"], SCALE, "", found.hidden)
+    assert known.lacking("table6", ["position"], 0) == ()
+    assert {run.row for run in known.shown} == {"content_position"}
+
+
 def test_rows_of_one_seed_are_promised_a_second_one_and_no_decision(tmp_path: Path) -> None:
     add_table(tmp_path, "table6", scale=SCALE, seeds=1)
     said = document(collect(tmp_path).runs, SCALE, "", "x")
@@ -148,6 +190,8 @@ def test_agreement_with_what_was_shipped(tmp_path: Path) -> None:
         "2 of 2 rows agree with the shipped results (those are shipped, data.reader=folder)"
     )
     assert agreement(collect(tmp_path).runs, SCALE, "train.lr=1").endswith("nothing to compare with them")
+    add_table(tmp_path / "other", "table6", **theirs | {"seeds": 3, "variant": "shipped, train.lr=1"})  # type: ignore[arg-type]
+    assert agreement(collect(tmp_path).runs, SCALE).endswith("(those are shipped, data.reader=folder)")
     add_table(tmp_path / "same", "table6", **theirs | {"seeds": 3, "variant": "shipped"})  # type: ignore[arg-type]
     assert agreement(collect(tmp_path).runs, SCALE) == "2 of 2 rows agree with the shipped results"
     for seed in range(3):
@@ -157,11 +201,13 @@ def test_agreement_with_what_was_shipped(tmp_path: Path) -> None:
     )
 
 
-def test_shipped_runs_that_were_merged_agree_with_nothing(tmp_path: Path) -> None:
+def test_shipped_runs_that_were_merged_agree_with_nothing_and_those_that_were_trained_again_do(tmp_path: Path) -> None:
     add_table(tmp_path, "table6", scale=SCALE, seeds=3, noise=0.1)
     runs = collect(tmp_path).runs
     shipped = [replace(run, variant="shipped") for run in runs]
     assert agreement([*runs, *shipped], SCALE).endswith("nothing to compare with them")
+    again = [replace(run, started="2026-03-01T00:00:00") for run in runs]
+    assert agreement([*again, *shipped], SCALE) == "2 of 2 rows agree with the shipped results"
 
 
 @pytest.mark.slow

@@ -227,6 +227,8 @@ def test_what_differs_from_the_commit_is_found(tmp_path: Path, monkeypatch: pyte
     assert (track.repository(), track.changes()) == (None, b"")
     repository_of(tmp_path)
     assert track.repository() == str(tmp_path)
+    for setting in (("color.ui", "always"), ("diff.external", "echo")):  # a user's, which is none of the patch's
+        subprocess.run(["git", "-C", str(tmp_path), "config", *setting], check=True)
     assert b"-before\n+after" in track.changes()
 
 

@@ -271,6 +271,22 @@ def test_networks_at_chance_or_at_the_ceiling_decide_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("position", "both", "verdict"),
+    [
+        ((12.0, 12.1, 11.9), (12.6, 12.7, 12.5), "not decidable yet"),  # above the margin only since all is so low
+        ((10.0, 10.1, 9.9), (50.0, 50.1, 49.9), "not reproduced"),
+        ((10.0, 10.1, 9.9), (50.0, 70.0, 30.0), "not decidable yet"),
+        ((50.0, 50.1, 49.9), (10.0, 10.1, 9.9), "not decidable yet"),
+    ],
+)
+def test_a_row_at_chance_may_be_refuted_and_confirms_nothing(
+    tmp_path: Path, position: tuple[float, ...], both: tuple[float, ...], verdict: str
+) -> None:
+    put_table6(tmp_path, [*position], [*both], config={"data": {"classes": 10}})
+    assert said_of(tmp_path, "interaction").verdict == verdict
+
+
+@pytest.mark.parametrize(
     ("position", "verdict"), [([40.0, 40.2], "the pipeline works"), ([12.4, 12.6], "not decidable yet")]
 )
 def test_generated_images_are_no_verdict_on_the_paper(tmp_path: Path, position: list[float], verdict: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -77,8 +78,8 @@ def folders_named(options: Sequence[str]) -> tuple[list[str], list[str]]:
     others: list[str] = []
     words = iter(options)
     for option in words:
-        name, _, value = option.partition("=")
-        if name in ("-cd", "--config-dir") and (value := value or next(words, "")):
+        name, has_value, value = option.partition("=")
+        if name in ("-cd", "--config-dir") and (value := value if has_value else next(words, "")):
             named.append(value)
         else:
             others.append(option)
@@ -89,7 +90,7 @@ def use_own(typed: Typed) -> Typed:
     """Take --config-dir as the folder of one's own; the command line without it. InputError for one that cannot be used."""
     named, others = folders_named(typed.options)
     if typed.completes:  # the line that the shell completes, in which it may be half typed
-        line, _ = folders_named(read(os.environ.get("COMP_LINE", "").split()).options)
+        line, _ = folders_named(read(words_of(os.environ.get("COMP_LINE", ""))).options)
         named = [name for name in line if Path(name).expanduser().is_dir()][-1:]
     if named[1:]:
         raise InputError(
@@ -106,6 +107,14 @@ def use_own(typed: Typed) -> Typed:
             if any((place / group / path.name).exists() for place in (CONF, EXPERIMENTS)):
                 raise InputError(f"{path}: {group} has {path.stem} already, so give it another name")
     return Typed(typed.overrides, tuple(others))
+
+
+def words_of(line: str) -> list[str]:
+    """A line's words as a shell takes them; one in which a quote is still open, at its blanks."""
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
 
 
 # Words of Hydra and OmegaConf, and what people are told instead.
@@ -140,8 +149,8 @@ def swept(overrides: Sequence[str]) -> list[str]:
 
 
 def chosen(overrides: Sequence[str], key: str, default: str) -> str:
-    """What a command line gives a key that it does not sweep."""
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    """What a command line gives a key that it does not sweep: of several values the last, as Hydra does."""
+    for override in reversed(OverridesParser.create().parse_overrides(list(overrides))):
         if override.key_or_group == key and not override.is_sweep_override():
             return str(OmegaConf.create({"value": override.value()}).value)
     return default

@@ -44,7 +44,12 @@ class Train:
         check(
             not self.mixes or self.micro_batch % 2 == 0,
             f"train.micro_batch={self.micro_batch} is odd, and train.mixup and train.cutmix mix its images in pairs: "
-            f"give an even one that divides train.batch={self.batch}, or set both to 0",
+            + (
+                f"give an even one that divides train.batch={self.batch}"
+                if self.batch % 2 == 0
+                else "give an even train.batch"
+            )
+            + ", or set both to 0",
         )
         check(self.keep_epochs >= 0, f"train.keep_epochs={self.keep_epochs}: expected 0 or more")
         check(0 < self.lr < inf, f"train.lr={self.lr}: expected a learning rate above 0")

@@ -97,12 +97,12 @@ def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
 def merge(paths: Iterable[Path], output: Path) -> tuple[list[Run], list[Run], list[Run]]:
     """Make the runs of archives folders below `output`; returns those that came, that are finished there, and left out ones.
 
-    A run that is there without weights takes those of an archive. Runs of another version of sasa, whose numbers do not
-    compare, are left out. InputError for a file that is no archive of runs, before anything is written. Raises OSError where
-    `output` cannot be.
+    A run that is there without weights takes those of the same one in an archive. Runs of another version of sasa, whose
+    numbers do not compare, are left out. InputError for a file that is no archive of runs, before anything is written. Raises
+    OSError where `output` cannot be.
     """
     parts = [(path, opened(path)) for path in paths]
-    known = {run.key: output / run.folder for run in once(collect(output).known)}
+    known = {run.key: run for run in once(collect(output).known)}
     came: list[Run] = []
     had: list[Run] = []
     other: list[Run] = []
@@ -113,11 +113,12 @@ def merge(paths: Iterable[Path], output: Path) -> tuple[list[Run], list[Run], li
                     other.append(run)
                 elif run.key in known:
                     had.append(run)
-                    if not (known[run.key] / WEIGHTS).exists():
-                        copy(archive, run, known[run.key], [WEIGHTS])
+                    there = known[run.key]  # another training of the same key may have other weights
+                    if there.started == run.started and not (output / there.folder / WEIGHTS).exists():
+                        copy(archive, run, output / there.folder, [WEIGHTS])
                 else:
                     came.append(run)
-                    known[run.key] = unpack(archive, run, output)
+                    known[run.key] = replace(run, folder=str(unpack(archive, run, output).relative_to(output)))
     return came, had, other
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sasa.config import PROGRAM
 from sasa.config.identity import AXES, axes_of, differences, network, rows_like
 from sasa.config.schema import Config
 from sasa.errors import InputError
@@ -36,10 +37,9 @@ def find_weights(given: str, output: str, config: Config | None = None) -> Path:
     places = [Path(path).expanduser().absolute() for path in (given, Path(output) / given)]
     for place in places:
         if place.is_file():
-            if not of_run(place):
-                return place
-            evaluated = finished(place.parent)
-            return evaluated if place.name in (WEIGHTS, "checkpoint.pt") else place
+            if of_run(place):
+                check_finished(place.parent)
+            return finished(place.parent) if of_run(place) and place.name == "checkpoint.pt" else place
         if (place / "result.json").is_file():
             return finished(place)
     folders = sorted({path.parent for place in places for path in place.glob("*/result.json")})
@@ -52,7 +52,7 @@ def find_weights(given: str, output: str, config: Config | None = None) -> Path:
         raise InputError(f"{of}{given} has {len(folders)} runs: name one of them, as in {names}")
     raise InputError(
         f"{of}{given}: there is no such file and no run there or in {places[1]}: give a finished run "
-        f"(train one, as in python run.py table1=full_50){', or a file of torchvision or timm' if of else ''}"
+        f"(train one, as in {PROGRAM} table1=full_50){', or a file of torchvision or timm' if of else ''}"
     )
 
 
@@ -93,11 +93,8 @@ def own_row(config: Config) -> str:
 
 def finished(folder: Path) -> Path:
     """The weights of a run that has come to its end, or of the run that it is the same as."""
-    result = read_json(folder / "result.json") or {}
-    if result.get("status") != "finished":
-        raise InputError(f"the run in {folder} is not finished ({result.get('status')}): finish it, or give another")
-    same = result.get("same_as")
-    places = [parent / same for parent in folder.parents] if same else [folder]
+    same = check_finished(folder).get("same_as")
+    places = [folder, *(parent / same for parent in folder.parents)] if same else [folder]
     path = next((place / WEIGHTS for place in places if (place / WEIGHTS).is_file()), None)
     if path is None:
         raise InputError(
@@ -105,6 +102,14 @@ def finished(folder: Path) -> Path:
             "train it again with another output=, or give another"
         )
     return path
+
+
+def check_finished(folder: Path) -> dict[str, Any]:
+    """What is recorded of a run; InputError unless it has come to its end."""
+    result = read_json(folder / "result.json") or {}
+    if result.get("status") != "finished":
+        raise InputError(f"the run in {folder} is not finished ({result.get('status')}): finish it, or give another")
+    return result
 
 
 def fingerprint(path: Path) -> str:

@@ -12,15 +12,15 @@ from sasa.report.paper import TABLES, Table
 def agreement(runs: Iterable[Run], scale: str, variant: str = "") -> str:
     """In words: in how many rows both have the same result, by an interval that holds over all rows.
 
-    Shipped runs that were merged into one's own do not count as those. Where none shipped has the same overrides, such as
-    those that name the images, others that were trained alike are taken, and named. Empty where none was shipped at all.
+    Shipped runs that were merged into one's own do not count as those. Where none shipped has the same overrides, those that
+    differ in how the images are read are taken, and named. Empty where none was shipped at all.
     """
     runs = [run for run in runs if run.scale == scale]
     shipped = [run for run in runs if run.variant.startswith(SHIPPED)]
-    keys = {run.key for run in shipped}
-    own = [run for run in runs if run.variant == variant and run.key not in keys]
-    variants = sorted({run.variant for run in shipped}, key=lambda one: (one != shipped_variant(variant), one))
-    for theirs in variants:
+    merged = {(run.key, run.started) for run in shipped}
+    own = [run for run in runs if run.variant == variant and (run.key, run.started) not in merged]
+    alike = {run.variant for run in shipped if recipe(run.variant) == recipe(shipped_variant(variant))}
+    for theirs in sorted(alike, key=lambda one: (one != shipped_variant(variant), one)):
         pairs = {
             (table.name, row): pair
             for table in TABLES.values()
@@ -31,6 +31,12 @@ def agreement(runs: Iterable[Run], scale: str, variant: str = "") -> str:
     if not shipped:
         return ""
     return "No row has two seeds here and two among the shipped results, trained alike: nothing to compare with them"
+
+
+def recipe(variant: str) -> list[str]:
+    """The overrides of a variant but for those that tell how images are read."""
+    words = variant.replace(" ", "").split(",")
+    return [word for word in words if word and not word.startswith(("data.reader=", "data.root=", "images="))]
 
 
 def compared(pairs: dict[tuple[str, str], tuple[list[float], list[float]]]) -> str:

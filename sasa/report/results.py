@@ -77,7 +77,8 @@ def undecided(verdicts: Iterable[Verdict], runs: Sequence[Run]) -> Iterator[str]
     for one in verdicts:
         if one.verdict == OPEN:
             groups = gather(runs, one.statement.table, runs[0].scale, runs[0].variant)
-            price = price_of(one, further_seconds(one, groups))
+            cost = further_seconds(one, groups)
+            price = f" About {duration(cost)} more of training would {one.promise}." if cost else ""
             reasons = [f"{finding.claim.text}: {finding.why}" for finding in one.findings if finding.why]
             lines += [
                 f"- **{escape_markdown(one.statement.text)}**{price}",
@@ -86,14 +87,6 @@ def undecided(verdicts: Iterable[Verdict], runs: Sequence[Run]) -> Iterator[str]
     if lines:
         yield "## Not decided at this scale, and what it would take"
         yield "\n".join(lines)
-
-
-def price_of(one: Verdict, seconds: float | None) -> str:
-    """What more training would decide a statement, in words; of one whose spread is not known, what the second seed takes."""
-    if not seconds:
-        return ""
-    what = "decide it, four times of five" if one.measured else "give its rows two seeds"
-    return f" About {duration(seconds)} more of training would {what}."
 
 
 def further_seconds(one: Verdict, groups: dict[str, Group]) -> float | None:

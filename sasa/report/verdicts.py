@@ -20,7 +20,7 @@ from sasa.errors import unknown
 from sasa.records.collect import collect_with_shipped
 from sasa.records.result import Run
 from sasa.report.groups import Group, gather
-from sasa.report.intervals import CONFIDENCE, contrast, seeds_for
+from sasa.report.intervals import CONFIDENCE, MOST_SEEDS, contrast, seeds_for
 from sasa.report.maps import too_small
 from sasa.report.names import clean
 from sasa.report.paper import TABLES, Table
@@ -78,26 +78,37 @@ class Verdict:
     why: str
     findings: tuple[Finding, ...]
 
-    @property
-    def needed(self) -> dict[str, int]:
-        """Seeds that would decide the statement's open claims, by row of its table: all of a row's seeds, not the further ones.
+    def unsettled(self, most: int = MOST_SEEDS) -> list[Finding]:
+        """The open claims that would settle the statement with so many seeds a row: all of them.
 
-        Where no number of seeds would decide one of them, those of the claims that may be refuted: one is enough. None of a
-        statement that is decided, or cannot be.
+        Where one of them cannot be decided, those that may be refuted: one is enough. None of a statement that is decided, or
+        cannot be.
         """
         left = [finding for finding in self.findings if finding.verdict == "open"] if self.verdict == OPEN else []
-        if not all(finding.needed for finding in left):
-            left = [finding for finding in left if finding.needed and finding.below]
+        if all(0 < (finding.needed or 0) <= most for finding in left):
+            return left
+        return [finding for finding in left if 0 < (finding.needed or 0) <= most and finding.below]
+
+    def needed_within(self, most: int) -> dict[str, int]:
+        """Seeds that would settle the statement, by row of its table: all of a row's seeds, not the further ones."""
         seeds: dict[str, int] = {}
-        for finding in left:
+        for finding in self.unsettled(most):
             for row in finding.claim.rows:
                 seeds[row] = max(seeds.get(row, 0), finding.needed or 0)
         return seeds
 
     @property
-    def measured(self) -> bool:
-        """Whether what is needed comes of a measured spread, and does not only give each row its second seed."""
-        return all(finding.low is not None for finding in self.findings if finding.verdict == "open")
+    def needed(self) -> dict[str, int]:
+        """The same without a limit that is worth mentioning."""
+        return self.needed_within(MOST_SEEDS)
+
+    @property
+    def promise(self) -> str:
+        """What these seeds would do: where a row has fewer than two, nothing is known of its spread."""
+        measured = {finding.low is not None for finding in self.unsettled()}
+        if measured == {True}:
+            return "decide it, four times of five"
+        return "give its rows two seeds" if measured == {False} else "give its rows two seeds, and decide the rest"
 
 
 def judge(runs: Iterable[Run], scale: str, variant: str = "") -> list[Verdict]:
@@ -141,9 +152,8 @@ def finding(claim: Claim, table: Table, groups: dict[str, Group], claims: int) -
     at_chance = [row for row, group in members.items() if not learnt(group, values[row], table.split)]
     generated = any(run.generated for group in members.values() for run in group.finished)
     lower = {row for row, weight in claim.weights if weight < 0}
-    if at_chance and (
-        generated or not lower.isdisjoint(at_chance)
-    ):  # else rows that have learnt refute those that do not
+    refutes = found.below and lower.isdisjoint(at_chance)  # rows that have learnt are better than those at chance
+    if at_chance and (generated or not refutes):
         return replace(found, why=f"at chance, where nothing can be compared: {', '.join(at_chance)}")
     if generated:
         return found

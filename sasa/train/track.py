@@ -167,10 +167,12 @@ def repository() -> str | None:
 
 
 def changes() -> bytes:
-    """What differs from the commit in sasa's repository, as git diff says it; nothing where there is no repository."""
-    with suppress(OSError):
+    """What differs from the commit in sasa's repository, as a patch, whatever git's settings; nothing without a repository."""
+    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--binary")
+    command = ("git", "-C", str(ROOT), "diff", *plain, "HEAD")
+    with suppress(OSError, subprocess.SubprocessError):
         if repository():
-            return subprocess.run(("git", "-C", str(ROOT), "diff", "HEAD"), capture_output=True).stdout
+            return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10).stdout
     return b""
 
 
