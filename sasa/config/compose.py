@@ -148,15 +148,18 @@ def identity(program: str) -> Identity:
     row = choices[table] if table else None
     plain = not any(key.split(".")[0] in AXES and "." in key for key in given)
     alike = rows_like(axes_of(**{axis: choices[axis] for axis in AXES})) if plain and not table else ()
+    plain_run = defaults(choices["task"], choices["scale"])
+    axes = axes_of(table, row)
+    own_recipe = "train" in given or "/train" in axes
     return Identity(
         table=table,
         row=row,
         variant=variant_of(given, table),
         command=shlex.join([*program.split(), *task, *own_option()]),
-        rows=rows_like(axes_of(table, row)),
+        rows=rows_like(axes),
         like=alike[0] if alike else None,
-        defaults=defaults(choices["task"], choices["scale"]),
-        recipe=recipe(choices) if "train.batch" in given else {},
+        defaults=plain_run,
+        recipe={} if "train.batch" not in given else recipe(choices) if own_recipe else plain_run["train"],
     )
 
 

@@ -135,7 +135,7 @@ def axes_of(table: str | None = None, row: str | None = None, **choices: str) ->
     plain = {axis: load(files(axis)[chosen[axis]]) for axis in AXES}
     plain |= {"attention": whole["attention"], "scale": {"width": 1.0}}
     fields = {group: values for group, values in given.items() if group != "defaults"}
-    merged = OmegaConf.to_container(OmegaConf.merge(plain, fields))
+    merged = OmegaConf.to_container(OmegaConf.merge(plain, fields)) if fields else plain
     assert isinstance(merged, dict)
     return {str(group): values for group, values in merged.items()} | beside
 
