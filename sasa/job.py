@@ -10,21 +10,14 @@ from rich.markup import escape
 
 from sasa.data.root import check_root
 from sasa.errors import Diverged, InputError, Interrupted, RunFailed
+from sasa.records import archive
 from sasa.records.files import now
 from sasa.records.folder import Record, unwritable
 from sasa.records.jobs import own_job
 from sasa.records.result import Run, read_result
 from sasa.report.tracker import send_table
 
-COPIED = (
-    "metrics.jsonl",
-    "samples.png",
-    "by_class.csv",
-    "classes.json",
-    "costs.json",
-    "attention.json",
-    "attention.png",
-)
+COPIED = ("metrics.jsonl", *archive.COPIED, "samples.png", "attention.json", "attention.png")
 
 
 def run(record: Record, console: Console, wait: bool = False) -> tuple[Run, Path]:

@@ -250,8 +250,7 @@ def show_seeds(runs: Sequence[Run], rows: Sequence[Row], planned: Sequence[Plann
                 seconds += max(0, seeds - len(finished)) * sum(took) / len(took)
             cost = f"about {hours(seconds)} device hours" if seconds else "none of them has been timed yet"
             console.print(
-                f"[bold]{escape(one.statement.text)}[/] {max(needed.values())} seeds a row "
-                f"would {one.promise}: "
+                f"[bold]{escape(one.statement.text)}[/] {max(needed.values())} seeds a row would {one.promise}: "
                 f"{further} further runs, {cost}"
             )
 

@@ -23,7 +23,7 @@ from sasa.records.archive import once
 from sasa.records.collect import collect, collect_with_shipped
 from sasa.records.result import Run
 from sasa.report.agreement import agreement
-from sasa.report.groups import Group, gather
+from sasa.report.groups import Group, gather, row_in
 from sasa.report.paper import TABLES, find_table
 from sasa.report.tables.terminal import duration
 from sasa.report.verdicts import judge, print_verdicts
@@ -51,8 +51,10 @@ class Records:
     def __init__(
         self, runs: Sequence[Run], tables: Sequence[str], scale: str, variant: str, hidden: Sequence[Run] = ()
     ) -> None:
-        self.shown = [run for run in runs if (run.scale, run.variant) == (scale, variant)]
-        self.runs = [*self.shown, *(run for run in hidden if (run.scale, run.variant) == (scale, variant))]
+        self.shown, out_of_sight = (
+            [run for run in some if (run.scale, run.variant) == (scale, variant)] for some in (runs, hidden)
+        )
+        self.runs = [*self.shown, *out_of_sight]
         self.tables, self.scale, self.variant = tables, scale, variant
         self.groups = {table: gather(self.runs, table, scale, variant) for table in tables}
         self.trained = once(self.runs)
@@ -69,12 +71,7 @@ class Records:
 
     def running(self, table: str, row: str, seed: int) -> bool:
         """Whether another process trains a row with a seed, or a row of another table that is the same one."""
-        return any(
-            run.seed == seed
-            and run.status == "running"
-            and row in (run.row if run.table == table else None, dict(run.rows).get(table))
-            for run in self.runs
-        )
+        return any(run.seed == seed and run.status == "running" and row_in(run, table) == row for run in self.runs)
 
     def estimate(self, step: Step) -> float:
         """How long a step takes, in seconds, by the same rows' other seeds, else by the mean of all runs."""
@@ -165,14 +162,12 @@ def main(arguments: list[str] | None = None) -> int:
 def follow(words: Sequence[str], scale: str, seconds: float, console: Console) -> int:
     """Train step after step; returns the exit status: that of a sweep which was stopped or refused, else 0."""
     overrides = [word for word in words if "=" in word]
-    for word in overrides:
-        if word.startswith(("scale=", "seed=")):
-            raise InputError(
-                f"{word}: {'give --scale' if word[1] == 'c' else 'the protocol chooses the seeds: leave it out'}"
-            )
+    last = {word.partition("=")[0]: word for word in overrides}  # of a field that is given twice
+    for key, advice in (("scale", "give --scale"), ("seed", "the protocol chooses the seeds: leave it out")):
+        if key in last:
+            raise InputError(f"{last[key]}: {advice}")
     tables = [find_table(word).name for word in words if "=" not in word] or tables_of(scale)
     output = output_of(overrides)
-    last = {word.partition("=")[0]: word for word in overrides}  # of a field that is given twice
     given = ",".join(sorted(word for key, word in last.items() if not is_machine(key) and not key.startswith("hydra")))
     given_up: set[tuple[str, str, int]] = set()
     tried: set[tuple[str, str, int]] = set()

@@ -293,21 +293,27 @@ def test_label_smoothing(tmp_path: Path, smoothing: float) -> None:
     assert loss.item() == pytest.approx(-(targets * logits.log_softmax(1)).sum(1).mean().item(), rel=1e-6)
 
 
-def test_mixup_mixes_images_and_labels_alike(tmp_path: Path) -> None:
-    config = small(tmp_path, "train.mixup=1.0", "train.label_smoothing=0.1")
+def mixed(config: Config, images: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """What a network that answers with `logits` sees of a batch, and the loss."""
     seen = []
 
-    def forward(images: Tensor) -> Tensor:
-        seen.append(images)
+    def forward(shown: Tensor) -> Tensor:
+        seen.append(shown)
         return logits
 
+    loss, _ = Classification(config, None).loss(forward, images.clone(), labels)  # type: ignore[arg-type]
+    return seen[0], loss
+
+
+def test_mixup_mixes_images_and_labels_alike(tmp_path: Path) -> None:
+    config = small(tmp_path, "train.mixup=1.0", "train.label_smoothing=0.1")
     torch.manual_seed(0)
     images, logits, labels = torch.randn(4, 3, 5, 5), torch.randn(4, 8), torch.tensor([0, 1, 2, 3])
-    loss, _ = Classification(config, None).loss(forward, images.clone(), labels)  # type: ignore[arg-type]
+    seen, loss = mixed(config, images, logits, labels)
     difference = images - images.flip(0)
-    share = ((seen[0] - images.flip(0)) * difference).sum() / difference.square().sum()
+    share = ((seen - images.flip(0)) * difference).sum() / difference.square().sum()
     assert 0.01 < share < 0.99
-    torch.testing.assert_close(seen[0], share * images + (1 - share) * images.flip(0))
+    torch.testing.assert_close(seen, share * images + (1 - share) * images.flip(0))
     targets = 0.9 * (share * F.one_hot(labels, 8) + (1 - share) * F.one_hot(labels.flip(0), 8)) + 0.1 / 8
     assert loss.item() == pytest.approx(-(targets * logits.log_softmax(1)).sum(1).mean().item(), rel=1e-5)
 
@@ -317,18 +323,12 @@ def test_mixup_mixes_images_and_labels_alike(tmp_path: Path) -> None:
 
 def test_cutmix_pastes_a_box_and_mixes_labels_by_its_area(tmp_path: Path) -> None:
     config = small(tmp_path, "train.cutmix=1.0", "train.label_smoothing=0.1")
-    seen = []
-
-    def forward(images: Tensor) -> Tensor:
-        seen.append(images)
-        return logits
-
     images, logits, labels = torch.randn(4, 3, 16, 16), torch.randn(4, 8), torch.tensor([0, 1, 2, 3])
-    loss, _ = Classification(config, None).loss(forward, images.clone(), labels)  # type: ignore[arg-type]
-    pasted = (seen[0] != images).any(1).any(0)
+    seen, loss = mixed(config, images, logits, labels)
+    pasted = (seen != images).any(1).any(0)
     rows, columns = pasted.any(1), pasted.any(0)
     assert torch.equal(pasted, rows[:, None] & columns)
-    torch.testing.assert_close(seen[0], torch.where(pasted, images.flip(0), images), rtol=0, atol=0)
+    torch.testing.assert_close(seen, torch.where(pasted, images.flip(0), images), rtol=0, atol=0)
     share = 1 - pasted.float().mean()
     assert 0.01 < share < 0.99
     targets = 0.9 * (share * F.one_hot(labels, 8) + (1 - share) * F.one_hot(labels.flip(0), 8)) + 0.1 / 8

@@ -16,8 +16,8 @@ from conftest import ROOT, TINY, call, end, environment, only, start, stopped
 from wandb_server import Server
 
 from sasa.ops.build import cache
+from sasa.records import source
 from sasa.records.files import now, seconds_between
-from sasa.train import track
 from sasa.train.track import LIMITS, TensorBoardTracker
 
 pytestmark = pytest.mark.slow
@@ -223,13 +223,13 @@ def test_tensorboard_shows_no_step_twice_of_a_run_that_went_on(tmp_path: Path) -
 
 
 def test_what_differs_from_the_commit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(track, "ROOT", tmp_path)
-    assert (track.repository(), track.changes()) == (None, b"")
+    monkeypatch.setattr(source, "ROOT", tmp_path)
+    assert (source.repository(), source.changes()) == (None, b"")
     repository_of(tmp_path)
-    assert track.repository() == str(tmp_path)
+    assert source.repository() == str(tmp_path)
     for setting in (("color.ui", "always"), ("diff.external", "echo")):  # a user's, which is none of the patch's
         subprocess.run(["git", "-C", str(tmp_path), "config", *setting], check=True)
-    assert b"-before\n+after" in track.changes()
+    assert b"-before\n+after" in source.changes()
 
 
 def repository_of(folder: Path) -> None:

@@ -9,9 +9,8 @@ from sasa.errors import check
 OWN = "SASA_CONFIG_DIR"  # the environment variable with a folder of one's own, which processes of a sweep inherit
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
-REPOSITORY = (ROOT / "run.py").is_file() and Path(
-    sys.argv[0]
-).stem != "sasa"  # else it is a wheel's command, sasa, that is typed
+# Else it is a wheel's command, sasa, that is typed.
+REPOSITORY = (ROOT / "run.py").is_file() and Path(sys.argv[0]).stem != "sasa"
 PROGRAM = "python run.py" if REPOSITORY else "sasa"
 
 

@@ -148,9 +148,7 @@ def identity(program: str) -> Identity:
     row = choices[table] if table else None
     plain = not any(key.split(".")[0] in AXES and "." in key for key in given)
     alike = rows_like(axes_of(**{axis: choices[axis] for axis in AXES})) if plain and not table else ()
-    plain_run = defaults(choices["task"], choices["scale"])
     axes = axes_of(table, row)
-    own_recipe = "train" in given or "/train" in axes
     return Identity(
         table=table,
         row=row,
@@ -158,15 +156,19 @@ def identity(program: str) -> Identity:
         command=shlex.join([*program.split(), *task, *own_option()]),
         rows=rows_like(axes),
         like=alike[0] if alike else None,
-        defaults=plain_run,
-        recipe={} if "train.batch" not in given else recipe(choices) if own_recipe else plain_run["train"],
+        defaults=defaults(choices["task"], choices["scale"]),
+        recipe=recipe(choices, "train" in given or "/train" in axes) if "train.batch" in given else {},
     )
 
 
-def recipe(choices: Mapping[str, str]) -> dict[str, Any]:
-    """The chosen option of train as it is at this scale; {} of one that needs the fields which are given beside it."""
+def recipe(choices: Mapping[str, str], chosen: bool) -> dict[str, Any]:
+    """The option of train as it is at this scale, which is the scale's own unless another is chosen.
+
+    {} of one that needs the fields which are given beside it.
+    """
+    other = (f"train={choices['train']}",) if chosen else ()
     with suppress(InputError, *ERRORS):
-        return {**defaults(choices["task"], choices["scale"], f"train={choices['train']}")["train"]}
+        return {**defaults(choices["task"], choices["scale"], *other)["train"]}
     return {}
 
 

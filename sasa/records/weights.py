@@ -37,9 +37,12 @@ def find_weights(given: str, output: str, config: Config | None = None) -> Path:
     places = [Path(path).expanduser().absolute() for path in (given, Path(output) / given)]
     for place in places:
         if place.is_file():
-            if of_run(place):
-                check_finished(place.parent)
-            return finished(place.parent) if of_run(place) and place.name == "checkpoint.pt" else place
+            if not of_run(place):
+                return place
+            if place.name == "checkpoint.pt":
+                return finished(place.parent)
+            check_finished(place.parent)
+            return place
         if (place / "result.json").is_file():
             return finished(place)
     folders = sorted({path.parent for place in places for path in place.glob("*/result.json")})

@@ -90,9 +90,12 @@ def settings(runs: Iterable[Run], table: str) -> list[tuple[str, str]]:
 
 def row_of(run: Run, table: str) -> str | None:
     """The row of a table that a run counts as; a finished run of another table's row that is the same one does, too."""
-    if run.table == table:
-        return run.row
-    return dict(run.rows).get(table) if run.status == "finished" else None
+    return row_in(run, table) if run.table == table or run.status == "finished" else None
+
+
+def row_in(run: Run, table: str) -> str | None:
+    """The row of a table that a run is, its own or the same one, whatever has become of it."""
+    return run.row if run.table == table else dict(run.rows).get(table)
 
 
 def standing(run: Run, table: str) -> tuple[bool, bool, bool, str]:

@@ -85,9 +85,8 @@ class Verdict:
         cannot be.
         """
         left = [finding for finding in self.findings if finding.verdict == "open"] if self.verdict == OPEN else []
-        if all(0 < (finding.needed or 0) <= most for finding in left):
-            return left
-        return [finding for finding in left if 0 < (finding.needed or 0) <= most and finding.below]
+        within = [finding for finding in left if finding.needed and finding.needed <= most]
+        return within if len(within) == len(left) else [finding for finding in within if finding.below]
 
     def needed_within(self, most: int) -> dict[str, int]:
         """Seeds that would settle the statement, by row of its table: all of a row's seeds, not the further ones."""
@@ -99,7 +98,7 @@ class Verdict:
 
     @property
     def needed(self) -> dict[str, int]:
-        """The same without a limit that is worth mentioning."""
+        """The same with as many seeds as are ever advised."""
         return self.needed_within(MOST_SEEDS)
 
     @property

@@ -4,7 +4,6 @@ import logging
 import math
 import platform
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,6 @@ import torch
 from rich.console import Console
 
 from sasa import ops
-from sasa.config import ROOT
 from sasa.config.choices import TaskKind
 from sasa.config.identity import at_paper_size
 from sasa.cost import cost, cost_and_layers
@@ -28,6 +26,7 @@ from sasa.models.build import network
 from sasa.records.files import now
 from sasa.records.folder import Record
 from sasa.records.result import Costs, Run, read_result
+from sasa.records.source import commit
 from sasa.train import checkpoint, ranks
 from sasa.train.classification import Classification
 from sasa.train.detection import Detection
@@ -197,16 +196,6 @@ def scores(record: Record) -> dict[str, float]:
     return {
         f"{split}/{name}": value for split in record.run.accuracy for name, value in record.run.measured(split).items()
     }
-
-
-def commit() -> str:
-    """The commit of this copy of sasa, with + where tracked files differ from it; "" where there is no repository."""
-    git = ("git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+")
-    with suppress(OSError):
-        if not (ROOT / ".git").exists():
-            return ""
-        return subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    return ""
 
 
 def peak_memory(device: torch.device) -> int | None:

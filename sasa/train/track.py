@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, wraps
@@ -15,11 +14,11 @@ from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 
-from sasa.config import ROOT
 from sasa.config.choices import TaskKind, TrackerKind
 from sasa.config.schema import Config
 from sasa.errors import InputError
 from sasa.records.folder import Record
+from sasa.records.source import changes, repository
 
 # How long a W&B server that does not answer may keep a run waiting, where no variable of W&B's says otherwise; its login adds 10.
 LIMITS = {"init_timeout": 20.0, "finish_timeout": 60.0}
@@ -159,21 +158,6 @@ class WandbTracker(Tracker):
 def limits() -> dict[str, Any]:
     """LIMITS but for those that are set by WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT."""
     return {name: seconds for name, seconds in LIMITS.items() if f"WANDB_{name}".upper() not in os.environ}
-
-
-def repository() -> str | None:
-    """sasa's own repository; None for a sasa that was installed from a wheel, where W&B takes the working folder's."""
-    return str(ROOT) if (ROOT / ".git").exists() else None
-
-
-def changes() -> bytes:
-    """What differs from the commit in sasa's repository, as a patch, whatever git's settings; nothing without a repository."""
-    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--binary")
-    command = ("git", "-C", str(ROOT), "diff", *plain, "HEAD")
-    with suppress(OSError, subprocess.SubprocessError):
-        if repository():
-            return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10).stdout
-    return b""
 
 
 def tags() -> list[str]:

@@ -17,7 +17,7 @@ from sasa.records.collect import HIDDEN, Collection, collect
 from sasa.records.result import Run
 from sasa.report.names import clean, shorten
 from sasa.report.paper import MEASURES, TABLES, Row, Table, find_table
-from sasa.report.tables.compare import Comparison, compare, cost_line
+from sasa.report.tables.compare import Comparison, command, compare, cost_line
 from sasa.report.tables.layout import Block, Cell, blocks
 from sasa.report.tables.remarks import remarks
 
@@ -249,7 +249,7 @@ def print_line(title: str, result: Run, console: Console) -> None:
 def print_next(console: Console) -> None:
     """What to type after the first run."""
     ways = {
-        shortcut("table5", f"{PROGRAM} -m 'table5=glob(*)'"): "a table of the paper at this scale",
+        shortcut("table5", command(TABLES["table5"], "glob(*)")): "a table of the paper at this scale",
         f"{PROGRAM} table3=conv1": f"one row ({PROGRAM} --help lists all)",
         shortcut("dashboard", "python -m sasa.report dashboard"): "the results as web pages",
         shortcut("costs", "python -m sasa.cost"): "every row's FLOPs and parameters beside the paper's",
