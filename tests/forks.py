@@ -1,4 +1,4 @@
-"""Programs that start at once: forks of a process that has loaded what takes seconds to load, and has done nothing else.
+"""Programs that start at once: forks of a process that has loaded what takes seconds to load, and has read conf/ once.
 
 They are processes like any other, with their own signals, files and exit status; only the interpreter is not a new one.
 """
@@ -111,6 +111,10 @@ def serve() -> None:
     for module in LOADED:
         import_module(module)
     del sys.modules["wandb"]
+    compose, identity = (import_module(f"sasa.config.{name}") for name in ("compose", "identity"))
+    compose.register()
+    compose.compose_row([])  # so that Hydra has found its plugins, and its grammar is known
+    identity.rows_like(identity.axes_of())
     gc.freeze()  # or the memory of all that is copied
     folders: dict[int, Path] = {}
 

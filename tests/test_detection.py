@@ -565,20 +565,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "images", "ap"),
-    [
-        ("conv_baseline", 400, 12),  # set from 2 seeds, AVX-512: 25.1, 25.2
-        ("attention_full", 600, 1.5),  # set from 3 seeds, AVX-512: 5.5..11.1; of 1000 images 8.7..18.8 of 4
-    ],
-)
-def test_the_demo_finds_the_parts(name: str, images: int, ap: float, tmp_path: Path) -> None:
+def test_the_demo_finds_the_parts(tmp_path: Path) -> None:
     """In an epoch of a part of the demo's images losses fall to a third and the AP on unseen images rises from 0."""
-    config = row(name, "train.epochs=1", f"data.train_images={images}", "tracker=none", f"output={tmp_path}")
-    result = train(config, name)
+    config = row("attention_full", "train.epochs=1", "data.train_images=600", "tracker=none", f"output={tmp_path}")
+    result = train(config, "attention_full")
     losses = [line["loss"] for line in metrics(next(tmp_path.glob("table2/*/*"))) if line["split"] == "train"]
-    assert losses[-1] < 0.5 * losses[0]  # set from the same runs: 0.24..0.36
-    assert result["accuracy"]["test"]["ap"] > ap
+    assert losses[-1] < 0.5 * losses[0]  # set from 3 seeds, as the AP is: 0.24..0.36
+    assert result["accuracy"]["test"]["ap"] > 1.5  # 5.0..11.1
 
 
 def replace_indices(samples: Samples, indices: np.ndarray) -> Samples:
@@ -605,7 +598,7 @@ def test_eight_real_images_are_learnt_by_heart(tmp_path: Path) -> None:
         "conv_baseline", "tracker=none", f"output={tmp_path / 'out'}", "data=coco", f"data.root={root}",
         "data.train_split=images", "data.test_split=images", "data.train_annotations=train.json",
         "data.test_annotations=test.json", "data.workers=0", "data.size=128", "data.augment=none", "detector.anchor=4",
-        "train.epochs=8", "train.lr=0.002", "train.ema_decay=0.95", "train.warmup_epochs=1", "train.log_steps=20",
+        "train.epochs=5", "train.lr=0.002", "train.ema_decay=0.95", "train.warmup_epochs=0.5", "train.log_steps=20",
     )  # fmt: skip
     parts = splits(config.data, boxes=True)
     assert len(parts.train) == 8
@@ -616,4 +609,4 @@ def test_eight_real_images_are_learnt_by_heart(tmp_path: Path) -> None:
     torch.manual_seed(0)
     trainer = Trainer(detector(config), Detection(config, parts), config, torch.device("cpu"), record)
     trainer.run(Console(quiet=True), Tracker())
-    assert trainer.evaluate(parts.test)["ap50"] > 80
+    assert trainer.evaluate(parts.test)["ap50"] > 80  # set from 2 seeds: 88.6, 91.1

@@ -28,7 +28,7 @@ SHARED = (
 )  # 6 micro-batches a step, 2 steps an epoch
 FORKED = ("--run-path", "--start-method=fork")  # forks of torchrun, itself one of another, need not load PyTorch
 DETECTION = (
-    "table2=conv_full", "backbone=resnet26", "scale.width=0.125", "data.size=64", "data.train_images=40",
+    "table2=conv_full", "backbone=resnet26", "scale.width=0.125", "data.size=64", "data.train_images=24",
     "data.test_images=14", "train.epochs=2", "train.batch=8", "train.micro_batch=2", "train.log_steps=2",
     "train.warmup_epochs=0", "data.workers=0", "tracker=none",
 )  # fmt: skip

@@ -1,15 +1,15 @@
 """Registers and spills of the Triton kernels compiled for a GPU that is not here. Run by test_ops_triton.py, which needs
 a process without TRITON_INTERPRET: `python triton_resources.py DTYPE EXTENT ARCHITECTURE DIM:VARIANT,... ...` prints JSON."""
 
+import contextlib
+import io
 import itertools
 import json
 import re
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import triton
+from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -60,25 +60,20 @@ def resources(
     }
     source = ASTSource(kernel, signature, {(kernel.arg_names.index(x),): y for x, y in constants.items()}, aligned)
     options = {"num_warps": warps, "num_stages": 2}
-    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-    ptxas = next(folder / x for x in ("ptxas-blackwell", "ptxas") if (folder / x).exists())
-    name = f"sm_{architecture}" + ("a" if architecture >= 90 else "")
-    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
-        file.write(compiled.asm["ptx"])
-        file.flush()
-        command = [str(ptxas), "-v", f"--gpu-name={name}", file.name, "-o", "/dev/null"]
-        report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    log = io.StringIO()
+    with contextlib.redirect_stdout(log):
+        compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     words = {
         "registers": r"Used (\d+) registers",
         "stores": r"(\d+) bytes spill stores",
         "loads": r"(\d+) bytes spill loads",
     }
-    found = {x: int(re.search(y, report)[1]) for x, y in words.items()}  # type: ignore[index]
+    found = {x: int(re.search(y, log.getvalue())[1]) for x, y in words.items()}  # type: ignore[index]
     return {**found, "shared": compiled.metadata.shared}
 
 
 if __name__ == "__main__":
+    knobs.nvidia.dump_ptxas_log = knobs.compilation.always_compile = True
     dtype, extent, *words = sys.argv[1:]
     architecture, report = 0, {}
     for word in words:

@@ -13,6 +13,7 @@ from typing import Any
 import hydra
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -58,6 +59,7 @@ def launch(task: Callable[[DictConfig], Any], typed: Typed) -> None:
     if typed.rerun is not None:
         check_rerun(typed.rerun)
     sys.argv[1:] = [*typed.overrides, *typed.options]
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]  # composes it all for hydra.mode, which -m alone sets
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
 
 
