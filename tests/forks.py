@@ -111,10 +111,9 @@ def serve() -> None:
     for module in LOADED:
         import_module(module)
     del sys.modules["wandb"]
-    compose, identity = (import_module(f"sasa.config.{name}") for name in ("compose", "identity"))
-    compose.register()
-    compose.compose_row([])  # so that Hydra has found its plugins, and its grammar is known
-    identity.rows_like(identity.axes_of())
+    identity = import_module("sasa.config.identity")
+    identity.rows_like(identity.axes_of())  # each file of conf/ and experiments/
+    import_module("hydra.core.plugins").Plugins.instance()
     gc.freeze()  # or the memory of all that is copied
     folders: dict[int, Path] = {}
 

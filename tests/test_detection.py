@@ -566,7 +566,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_the_demo_finds_the_parts(tmp_path: Path) -> None:
-    """In an epoch of a part of the demo's images losses fall to a third and the AP on unseen images rises from 0."""
+    """In an epoch of a part of the demo's images losses fall to half and the AP on unseen images rises from 0."""
     config = row("attention_full", "train.epochs=1", "data.train_images=600", "tracker=none", f"output={tmp_path}")
     result = train(config, "attention_full")
     losses = [line["loss"] for line in metrics(next(tmp_path.glob("table2/*/*"))) if line["split"] == "train"]

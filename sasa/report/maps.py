@@ -8,7 +8,10 @@ STRIDES = (4, 8, 16, 32)  # of the four layer groups; every stem leaves a quarte
 
 
 def sides(run: Run) -> tuple[int, ...]:
-    """The side of the map in each layer group, in pixels; empty where the images' size is not recorded."""
+    """The side of the map that each layer group makes, in pixels; empty where the images' size is not recorded.
+
+    The first block of groups 2 to 4 attends before it halves its map, so to one twice as large.
+    """
     size = (run.config.get("data") or {}).get("size")
     return tuple(-(-size // stride) for stride in STRIDES) if isinstance(size, int) else ()
 
