@@ -30,7 +30,7 @@ sys.exit(main())
 
 @pytest.mark.slow
 def test_all_of_it_is_imported_and_a_run_trains(tmp_path):
-    words = [sys.executable, "-c", ELSEWHERE, "table5=relative", *TINY[1:], "scale.width=0.0625", f"output={tmp_path}"]
+    words = [sys.executable, "-c", ELSEWHERE, "table5=relative", *TINY, "scale.width=0.0625", f"output={tmp_path}"]
     done = subprocess.run(
         words, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=900
     )

@@ -30,6 +30,7 @@ compose.register()
 
 
 @cache
+@cache
 def key(*overrides: str) -> str:
     return key_of(compose.compose_row(overrides))
 
