@@ -221,20 +221,20 @@ def test_pictures_of_a_run_in_progress_are_of_held_out_images(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_hundreds_of_runs_in_time_and_without_torch(tmp_path: Path) -> None:
-    add_many(tmp_path, 250)
+def test_five_hundred_runs_in_time_and_without_torch(tmp_path: Path) -> None:
+    add_many(tmp_path, 500)
     program = (
         "import os, sys; from sasa.report.__main__ import main;"
         f"code = main(['dashboard', '--output', {str(tmp_path)!r}]);"
         "print('cpu', sum(os.times()[:4]), {'torch', 'altair'} & set(sys.modules), code)"
     )
-    for limit in (60, 30):  # about 3 s, of two cores, and 1 s where nothing has changed; time is not what is tested
+    for limit in (60, 30):  # about 5 s, of two cores, and 2 s where nothing has changed; time is not what is tested
         answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         seconds, loaded, code = re.search(r"cpu (\S+) (\S+) (\S+)", answer.stdout).groups()  # type: ignore[union-attr]
         assert (loaded, code) == ("set()", "0")
         assert float(seconds) < limit
     pages = list((tmp_path / "dashboard" / "runs").glob("*.html"))
-    assert len(pages) == 250
+    assert len(pages) == 500
     assert all(page.stat().st_size < 100_000 for page in pages)
     assert max(path.stat().st_size for path in (tmp_path / "dashboard").glob("*")) < 1_000_000
 

@@ -30,7 +30,6 @@ compose.register()
 
 
 @cache
-@cache
 def key(*overrides: str) -> str:
     return key_of(compose.compose_row(overrides))
 

@@ -204,7 +204,7 @@ def test_onnx_runs_the_same_network(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     network, path, image = small(num_classes=4).eval(), tmp_path / "network.onnx", torch.randn(2, 3, 48, 64)
     batch = {0: torch.export.Dim("batch")}
-    torch.onnx.export(network, (image,), path, dynamo=True, dynamic_shapes=(batch,), verbose=False, optimize=False)
+    torch.onnx.export(network, (image,), path, dynamo=True, dynamic_shapes=(batch,), verbose=False)
     session = onnxruntime.InferenceSession(path)
     images = torch.randn(3, 3, 48, 64)
     (output,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
