@@ -3,12 +3,13 @@
 import os
 import signal
 import sys
+from typing import NoReturn
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from sasa import help, job, slurm, sweep
+from sasa import help, job, quick, slurm, sweep
 from sasa.config import PROGRAM, compose, own_tables
 from sasa.config.identity import description
 from sasa.config.overrides import Typed, check_overrides, chosen, output_of, plain_words, read, swept, use_own
@@ -21,6 +22,15 @@ from sasa.report.tables.terminal import print_next, print_run
 from sasa.train.interrupt import listen
 
 NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf begin that say nothing to users
+
+
+def program(waits: bool = True) -> NoReturn:
+    """`main`, and the process ends with its exit status: soon, but where a debugger, a notebook or another program runs it."""
+    alone = sys._getframe(1).f_back is None
+    status = main(waits)
+    if alone:
+        quick.leave(status)
+    sys.exit(status)
 
 
 def main(waits: bool = True) -> int:

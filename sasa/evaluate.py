@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from sasa import quick
 from sasa.config import compose
 from sasa.config.choices import TaskKind
 from sasa.config.data import Data
@@ -24,15 +25,16 @@ FILE = "evaluations.json"  # beside the run's weights, by what was evaluated: we
 
 def evaluate(config: Config, weights: Path, console: Console) -> dict[str, float | None]:
     """The measures of a run's weights on the test images of a configuration; says where their classes are named otherwise."""
-    import torch  # these take seconds, which a mistyped command need not wait for
+    with quick.imports():  # these take seconds, which a mistyped command need not wait for
+        import torch
 
-    # and what imports it
-    from sasa.data.build import Splits, eval_loader, open_test
-    from sasa.models.build import network
-    from sasa.train.classification import Classification
-    from sasa.train.detection import Detection
-    from sasa.train.device import taken_device
-    from sasa.train.pretrained import load_trained
+        # and what imports it
+        from sasa.data.build import Splits, eval_loader, open_test
+        from sasa.models.build import network
+        from sasa.train.classification import Classification
+        from sasa.train.detection import Detection
+        from sasa.train.device import taken_device
+        from sasa.train.pretrained import load_trained
 
     detection = config.task.kind is TaskKind.detection
     samples = open_test(config.data, boxes=detection)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from sasa import quick
 from sasa.data.root import check_root
 from sasa.errors import Diverged, InputError, Interrupted, RunFailed
 from sasa.records import archive
@@ -88,7 +89,8 @@ def recorded(record: Record, console: Console) -> None:
         record.write_config()
         record.write_result("running", started=now(), images=begun.images if begun else {})
         console.print(f"[dim]{escape(record.identity.title)}: loading PyTorch, then the images[/]")
-        from sasa.train.session import train  # torch takes seconds to import, and a finished run needs none
+        with quick.imports():  # torch takes seconds to import, and a finished run needs none
+            from sasa.train.session import train
 
         train(record, console, send_table)
     except (Interrupted, KeyboardInterrupt) as error:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from sasa import quick
+
 
 def ranks() -> int:
     """How many processes there are for a run: torchrun says so in the environment."""
@@ -17,7 +19,8 @@ def led(work: Callable[[], int]) -> int:
     """Do the work in the first process, while the others take part in what it trains; returns the exit status."""
     if ranks() == 1:
         return work()
-    from sasa.train.session import follow, lead  # torch takes seconds to import, and much of the work needs none
+    with quick.imports():  # torch takes seconds to import, and much of the work needs none
+        from sasa.train.session import follow, lead
 
     return lead(work) if os.environ["RANK"] == "0" else follow()
 

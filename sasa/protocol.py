@@ -32,7 +32,7 @@ SEVERAL = ("table3", "table4", "table5", "table6", "table7", "table1")  # with t
 SINGLE = ("figure5", "table2")
 LOOKS = range(3, 13)  # seeds after which statements are judged: each look may err (verdicts.METHOD)
 # run.py, also where sasa came as a wheel.
-RUN = "import sys; from sasa.command import main; sys.exit(main(waits={waits}))"
+RUN = "from sasa.command import program; program(waits={waits})"
 
 
 @dataclass(frozen=True)

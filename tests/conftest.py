@@ -1,5 +1,6 @@
 """The real command line in subprocesses, and a small image folder for it to train on."""
 
+import gc
 import math
 import os
 import random
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one on each core; torch reads it
+gc.disable()  # until all tests are found: it would go through what they import again and again
 
 import numpy as np
 import pytest
@@ -60,6 +62,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def pytest_collection_finish() -> None:
+    """Garbage is collected again, but of tests alone."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_runtest_setup() -> None:
     """Random numbers do not depend on which tests came before on this worker."""
     random.seed(0)
@@ -92,6 +100,7 @@ forks = Forks()
 def pytest_unconfigure() -> None:
     """Nothing is left running."""
     forks.close()
+    gc.unfreeze()  # or nanobind takes for leaks what it finds at the end
 
 
 def begin(words: Sequence[str], cwd: Path, fresh: bool, **extra: str) -> subprocess.Popen[str] | Fork:

@@ -3,7 +3,6 @@
 They are processes like any other, with their own signals, files and exit status; only the interpreter is not a new one.
 """
 
-import atexit
 import gc
 import json
 import os
@@ -12,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+from sasa import quick
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADED = ("sasa.command", "sasa.train.session", "sasa.report.results", "sasa.report.own", "hydra.main", "timm.optim")
@@ -108,8 +108,9 @@ class Forks:
 def serve() -> None:
     """Fork for each line of stdin, and write the exit status of each fork to its folder."""
     sys.modules["wandb"] = None  # type: ignore[assignment]  # timm would load it, and its folder is of the process that does
-    for module in LOADED:
-        import_module(module)
+    with quick.imports():
+        for module in LOADED:
+            import_module(module)
     del sys.modules["wandb"]
     identity = import_module("sasa.config.identity")
     identity.rows_like(identity.axes_of())  # each file of conf/ and experiments/
@@ -141,7 +142,7 @@ def serve() -> None:
         os.write(answers, f"{pid}\n".encode())
     while folders:
         time.sleep(0.01)
-    end(0)
+    quick.leave(0)
 
 
 def become(words: Sequence[str], cwd: Path, variables: Mapping[str, str], folder: Path) -> NoReturn:
@@ -168,16 +169,7 @@ def become(words: Sequence[str], cwd: Path, variables: Mapping[str, str], folder
     except BaseException:
         code = 1
         sys.excepthook(*sys.exc_info())
-    end(code if isinstance(code, int) else 1)
-
-
-def end(code: int) -> NoReturn:
-    """As an interpreter ends, but for the modules, whose taking apart takes a second."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    quick.leave(code if isinstance(code, int) else 1)
 
 
 if __name__ == "__main__":

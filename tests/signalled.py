@@ -10,7 +10,7 @@ import sys
 from itertools import count
 from typing import Any
 
-from sasa.command import main
+from sasa.command import program
 from sasa.train.loop import Trainer
 
 number, name, last = signal.Signals[sys.argv[1]], sys.argv[2], int(sys.argv[3])
@@ -28,4 +28,4 @@ def signalled(*words: Any, **named: Any) -> Any:
 
 setattr(Trainer, name, signalled)
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
