@@ -6,12 +6,11 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one on each core; torch reads it
-gc.disable()  # until all tests are found: it would go through what they import again and again
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from forks import ROOT, Fork, Forks
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from sasa import quick
 from sasa.records import files
 
 CPU_MINUTES = {"": 11, "not slow": 4}  # by the value of -m
@@ -62,10 +62,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-def pytest_collection_finish() -> None:
-    """Garbage is collected again, but of tests alone."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """No garbage is looked for while tests import PyTorch, nor in what they have imported."""
+    with quick.imports():
+        found = yield
     gc.freeze()
-    gc.enable()
+    return found
 
 
 def pytest_runtest_setup() -> None:
