@@ -112,9 +112,13 @@ def serve() -> None:
         for module in LOADED:
             import_module(module)
     del sys.modules["wandb"]
-    identity = import_module("sasa.config.identity")
+    identity, compose = import_module("sasa.config.identity"), import_module("sasa.config.compose")
     identity.rows_like(identity.axes_of())  # each file of conf/ and experiments/
-    import_module("hydra.core.plugins").Plugins.instance()
+    store = import_module("hydra.core.config_store").ConfigStore.instance()
+    known = dict(store.repo)
+    compose.register()
+    compose.defaults("classification", "demo")
+    store.repo = known  # or a program would not miss what it forgets to register
     gc.freeze()  # or the memory of all that is copied
     folders: dict[int, Path] = {}
 

@@ -118,7 +118,7 @@ def page(maps: Sequence[Map], pictures: Sequence[Image.Image], titles: Sequence[
             for point, head in product(range(len(POINTS)), range(-1, seen.weights.shape[2])):
                 tile = overlay(picture, seen, index, point, head)
                 sheet.paste(tile, (left + point * group + (head + 1) * step, y))
-    return sheet.quantize(192)
+    return sheet
 
 
 def overlay(picture: Image.Image, seen: Map, image: int, point: int, head: int) -> Image.Image:
