@@ -7,7 +7,9 @@ import random
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one on each core; torch reads it
@@ -20,6 +22,8 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from sasa import quick
+from sasa.config import compose
+from sasa.config.schema import Config
 from sasa.records import files
 
 CPU_MINUTES = {"": 11, "not slow": 4}  # by the value of -m
@@ -151,6 +155,22 @@ def only(output: Path, pattern: str = "**/result.json") -> Path:
     """The one file below an outputs folder that matches."""
     (path,) = output.glob(pattern)
     return path
+
+
+@cache
+def composed_once(words: tuple[str, ...]) -> Config:
+    return compose.compose_row(words)
+
+
+def composed(*words: str) -> Config:
+    """compose_row, which takes Hydra an eighth of a second, but once for the same words beside output and data.root."""
+    place = {"output": "", "data.root": ""}
+    given = [word for word in words if word.partition("=")[0] not in place]
+    place |= dict(word.split("=", 1) for word in words if word not in given)  # type: ignore[misc]
+    config = deepcopy(composed_once(tuple(given)))
+    config.output = place["output"] or config.output
+    config.data.root = place["data.root"] or config.data.root
+    return config
 
 
 def make_images(root: Path, train: int, test: int, classes: Sequence[str]) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, stopped
+from conftest import ROOT, composed, stopped
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
@@ -55,7 +55,7 @@ PLAIN = Identity(None, None, (), "test")
 
 
 def row(name: str, *overrides: str) -> Config:
-    return compose.compose_row([f"table2={name}", *overrides])
+    return composed(f"table2={name}", *overrides)
 
 
 def train(config: Config, name: str = "conv_baseline") -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import composed
 from rich.console import Console
 from safetensors.torch import load_file
 from timm.models import load_checkpoint
@@ -156,7 +157,7 @@ SMALL = [
 
 
 def small(tmp_path: Path, *overrides: str) -> Config:
-    return compose.compose_row([*SMALL, f"output={tmp_path}", *overrides])
+    return composed(*SMALL, f"output={tmp_path}", *overrides)
 
 
 def trainer_of(config: Config, model: nn.Module | None = None) -> Trainer:

@@ -10,10 +10,10 @@ import socket
 import subprocess
 import time
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 import pytest
+from conftest import composed
 from records import add_run
 
 from sasa.config import compose, options, tables
@@ -29,9 +29,8 @@ from sasa.report.pages.views import pace
 compose.register()
 
 
-@cache
 def key(*overrides: str) -> str:
-    return key_of(compose.compose_row(overrides))
+    return key_of(composed(*overrides))
 
 
 def identity(*variant: str) -> Identity:
@@ -142,7 +141,7 @@ def test_a_write_is_whole_or_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_half_written_is_removed_by_the_holder_of_the_key(tmp_path: Path) -> None:
     """Another one, such as a launcher that finds the run in a job, may see the holder's own files half written."""
-    record = Record(compose.compose_row([f"output={tmp_path}"]), identity())
+    record = Record(composed(f"output={tmp_path}"), identity())
     record.folder.mkdir(parents=True)
     record.path(".checkpoint.pt.123.tmp").write_bytes(b"half")
     record.path(".writable.123.tmp").touch()  # of a launcher that begins now
@@ -153,11 +152,11 @@ def test_what_a_killed_process_left_half_written_is_removed_by_the_holder_of_the
 
 
 def test_one_holder_of_a_key_at_a_time(tmp_path: Path) -> None:
-    record = Record(compose.compose_row([f"output={tmp_path}"]), identity())
+    record = Record(composed(f"output={tmp_path}"), identity())
     with record.held():
         with pytest.raises(Busy, match="is being trained by process"), record.held():
             pass
-        with Record(compose.compose_row([f"output={tmp_path}", "seed=1"]), identity()).held():
+        with Record(composed(f"output={tmp_path}", "seed=1"), identity()).held():
             pass
     with record.held():
         pass
@@ -171,7 +170,7 @@ def test_without_flock_a_job_that_slurm_runs_again_takes_its_own_lock_over(
         raise OSError(errno.ENOSYS, "no flock")
 
     monkeypatch.setattr(fcntl, "flock", missing)
-    record = Record(compose.compose_row([f"output={tmp_path}"]), identity())
+    record = Record(composed(f"output={tmp_path}"), identity())
     locks = tmp_path / ".locks"
     locks.mkdir()
     (locks / f"{record.key}.lock").write_text("1234\nelsewhere\n")
@@ -225,12 +224,12 @@ def test_a_process_is_dead_only_if_it_can_be_known() -> None:
 
 def own(root: Path, *overrides: str) -> str:
     """The key of a run on the images in a folder."""
-    config = compose.compose_row(["data=folder", f"data.root={root}", *overrides])
+    config = composed("data=folder", f"data.root={root}", *overrides)
     return key_of(config, contents(config).images)
 
 
 def test_a_running_run_says_that_it_lives_how_far_it_is_and_how_fast(tmp_path: Path) -> None:
-    record = Record(compose.compose_row([f"output={tmp_path}"]), identity())
+    record = Record(composed(f"output={tmp_path}"), identity())
     record.prepare()
     record.write_config()
     record.write_result("running", started=before(60), epochs=2, steps_per_epoch=50, images={"train": 1600})

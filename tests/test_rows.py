@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import composed
 
 from sasa.config import compose, options, tables
 from sasa.config.choices import Primitive
@@ -47,7 +48,7 @@ def test_the_folders_are_the_papers_rows():
 
 @pytest.mark.parametrize(("table", "row"), CLASSIFICATION)
 def test_a_row_costs_what_the_paper_says_and_trains(table, row):
-    config = compose.compose_row([f"{table}={row}"])
+    config = composed(f"{table}={row}")
     counted = cost(at_paper_size(config))
     flops, params = counted["flops"] / 1e9, counted["params"] / 1e6
     published = next(r for r in TABLES[table].rows if r.name == row)
