@@ -114,7 +114,9 @@ for kind in stems.KINDS:
 
 
 def run(code: str, *words: str, **environment: str) -> None:
-    command = [sys.executable, "-c", code, *words]
+    """In an interpreter of its own, without what would take it two seconds more."""
+    quick = f"import gc; gc.disable()\n{code}\nfrom sasa.quick import leave; leave(0)"
+    command = [sys.executable, "-c", quick, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
 
