@@ -26,7 +26,7 @@ from sasa.config import compose
 from sasa.config.schema import Config
 from sasa.records import files
 
-CPU_MINUTES = {"": 11, "not slow": 4}  # by the value of -m
+CPU_MINUTES = {"": 10, "not slow": 3}  # by the value of -m
 WAITING = {"": 3, "not slow": 0}  # minutes of the clock in which nothing computes, most of them for Slurm
 # The same examples each time; any others by --hypothesis-profile=default.
 settings.register_profile("sasa", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
