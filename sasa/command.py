@@ -25,9 +25,15 @@ NOISE = ("full_key", "object_type", "reference_type")  # how lines of OmegaConf 
 
 
 def program(waits: bool = True) -> NoReturn:
-    """`main`, and the process ends with its exit status: soon, but where a debugger, a notebook or another program runs it."""
-    alone = sys._getframe(1).f_back is None
-    status = main(waits)
+    """`main`, and the process ends with its exit status: at once, but where a debugger, a notebook or `python -i` goes on."""
+    frame = sys._getframe().f_back
+    alone = not (frame and frame.f_back) and not sys.flags.inspect
+    try:
+        status = main(waits)
+    except SystemExit as stop:  # train_one's
+        if not isinstance(stop.code, int):
+            raise
+        status = stop.code
     if alone:
         quick.leave(status)
     sys.exit(status)

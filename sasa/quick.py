@@ -1,4 +1,4 @@
-"""Programs that load PyTorch start and end a second sooner: Python's own housekeeping of so many objects takes as long."""
+"""A run starts and ends a second sooner each: as long takes Python's own housekeeping of all the objects of PyTorch."""
 
 import atexit
 import gc
@@ -23,12 +23,17 @@ def imports() -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """End as sys.exit does, with all threads and what atexit knows, but do not take the modules apart one by one."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
+    """End as sys.exit does, with all threads, what atexit knows and what was printed, but do not take the modules apart.
+
+    No destructor runs: whoever has written a file has closed it. (With gc.freeze Python itself would end nearly as soon, and
+    Triton's bindings would call all that is left a leak.)
+    """
     try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-    except OSError:
-        sys.exit(code)  # which tells of it
+            if stream:
+                stream.flush()
+    except BaseException:  # such as a full disk, of which Python tells at its own end
+        sys.exit(code)
     os._exit(code)

@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """No garbage is looked for while tests import PyTorch, nor in what they have imported."""
+    """No garbage is looked for while tests are imported, nor later in what they have imported."""
     with quick.imports():
         found = yield
     gc.freeze()
@@ -163,7 +163,7 @@ def composed_once(words: tuple[str, ...]) -> Config:
 
 
 def composed(*words: str) -> Config:
-    """compose_row, which takes Hydra an eighth of a second, but once for the same words beside output and data.root."""
+    """compose_row, which takes an eighth of a second, but once for the same words beside output and data.root, plain paths."""
     place = {"output": "", "data.root": ""}
     given = [word for word in words if word.partition("=")[0] not in place]
     place |= dict(word.split("=", 1) for word in words if word not in given)  # type: ignore[misc]

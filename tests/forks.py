@@ -114,6 +114,7 @@ def serve() -> None:
     del sys.modules["wandb"]
     identity, compose = import_module("sasa.config.identity"), import_module("sasa.config.compose")
     identity.rows_like(identity.axes_of())  # each file of conf/ and experiments/
+    import_module("hydra.core.plugins").Plugins.instance()  # which register what they have
     store = import_module("hydra.core.config_store").ConfigStore.instance()
     known = dict(store.repo)
     compose.register()

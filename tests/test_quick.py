@@ -5,19 +5,34 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 from sasa import quick
 
+SLOW = "class Slow:\n    def __del__(self): print('taken apart')\nslow = Slow()\n"
+
+
+def ended(code: str, *options: str, shell: str = '"$@"', **variables: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a program."""
+    words = ["sh", "-c", shell, "sh", sys.executable, *options, "-c", code, "nonsense=1"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "", **variables}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, input="")
+    return done.returncode, done.stdout, done.stderr
+
 
 def test_garbage_waits_for_imports_and_is_collected_as_before() -> None:
-    for works in (False, True):
-        (gc.enable if works else gc.disable)()
-        with suppress(ImportError), quick.imports():
-            assert not gc.isenabled()
-            raise ImportError
-        assert gc.isenabled() == works
+    try:
+        for works in (False, True):
+            (gc.enable if works else gc.disable)()
+            with suppress(ImportError), quick.imports():
+                assert not gc.isenabled()
+                raise ImportError
+            assert gc.isenabled() == works
+    finally:
+        gc.enable()
 
 
 def test_threads_atexit_and_output_are_waited_for() -> None:
@@ -25,25 +40,39 @@ def test_threads_atexit_and_output_are_waited_for() -> None:
         "import atexit, threading, time; from sasa import quick; atexit.register(print, 'atexit', end='');"
         "threading.Thread(target=lambda: (time.sleep(0.3), print('thread'))).start(); quick.leave(3)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "thread\natexit", "")
+    assert ended(SLOW + code) == (3, "thread\natexit", "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_output_that_is_lost_is_told() -> None:
-    code = "from sasa import quick; print('lost'); quick.leave(0)"
-    variables = {**os.environ, "PYTHONUNBUFFERED": ""}
-    with open("/dev/full", "w") as full:
-        words = [sys.executable, "-c", code]
-        ended = subprocess.run(words, cwd=ROOT, env=variables, stdout=full, stderr=subprocess.PIPE, check=False)
-    assert ended.returncode == 120  # Python's own
-    assert b"No space left on device" in ended.stderr
+    code, _, told = ended("from sasa import quick; print('lost'); quick.leave(0)", shell='"$@" >/dev/full')
+    assert code == 120  # Python's own
+    assert "No space left on device" in told
 
 
-def test_a_program_that_runs_another_s_goes_on() -> None:
-    """As profilers, debuggers and notebooks do, and torchrun --run-path."""
+@pytest.mark.parametrize("shell", ['"$@" >&-', '"$@" 2>&-', '"$@" >&- 2>&-'])
+def test_where_nobody_listens_the_exit_status_is_the_same(shell: str) -> None:
+    assert ended("from sasa import quick; quick.leave(3)", shell=shell)[0] == 3
+
+
+def test_an_interrupt_at_the_end_changes_nothing() -> None:
     code = (
-        "import runpy, sys\nsys.argv = ['run.py', 'nonsense=1']\n"
-        "try: runpy.run_path('run.py', run_name='__main__')\nexcept SystemExit as stop: print('status', stop.code)"
+        "import signal, threading, time; from sasa import quick; from sasa.train.interrupt import listen;"
+        "listen(signal.SIGINT); wait = lambda: (time.sleep(0.3), signal.raise_signal(signal.SIGINT), time.sleep(0.3));"
+        "threading.Thread(target=wait).start(); quick.leave(3)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout) == (0, "status 2\n")
+    assert ended(code) == (3, "", "")
+
+
+def test_the_command_line_ends_quickly_but_where_another_program_goes_on() -> None:
+    """As profilers, debuggers and notebooks do, torchrun --run-path, and python -i."""
+    code = SLOW + "from sasa.command import program; program()"
+    assert ended(code)[:2] == (2, "")
+    assert ended(code, "-i")[1] == "taken apart\n"
+    caught = f"try: exec({code!r})\nexcept SystemExit as stop: print('status', stop.code)"
+    assert ended(caught)[:2] == (0, "status 2\ntaken apart\n")
+
+
+def test_a_failed_run_ends_quickly_too(tmp_path: Path) -> None:
+    code = f"{SLOW}import sys; from sasa import command\ncommand.main = lambda waits: sys.exit(1)\ncommand.program()"
+    assert ended(code)[:2] == (1, "")
