@@ -21,7 +21,7 @@ setup: .venv/ready  ## Make .venv from the lock file
 
 .venv/ready: pyproject.toml uv.lock
 	@command -v uv >/dev/null || test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
-	@echo "setting up .venv (6 GB, most of it PyTorch's): some minutes the first time"
+	@echo "setting up .venv (7 GB, most of it PyTorch's): some minutes the first time"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" UV_COMPILE_BYTECODE=1 uv sync --quiet --frozen --inexact --python $(PYTHON)
 	@touch $@
 
