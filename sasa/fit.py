@@ -107,6 +107,8 @@ def main() -> int:
         largest = fit(config, device, Console())
     except (InputError, *compose.ERRORS) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        return 130
     print(f"the largest that fits: train.micro_batch={largest}" if largest else "no micro-batch fits")
     return 0 if largest else 1
 

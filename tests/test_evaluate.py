@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from conftest import TINY, Ended, call, module, only
+from records import add_run
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import resnet50
@@ -18,6 +19,7 @@ from sasa.errors import InputError
 from sasa.evaluate import main, renamed
 from sasa.export import main as export
 from sasa.models.build import classifier
+from sasa.records.weights import find_weights
 from sasa.train.pretrained import load_weights
 
 compose.register()
@@ -109,6 +111,13 @@ def test_a_named_file_of_a_run_is_its_weights(
     for command in (lambda: main([str(best)]), lambda: export([str(best), f"--to={to}"])):
         assert command() == 2
         assert "is not finished (interrupted)" in capsys.readouterr().err
+
+
+def test_of_a_row_s_several_runs_the_finished_ones_are_named(tmp_path: Path) -> None:
+    for seed, status in enumerate(("failed", "running", "finished")):
+        add_run(tmp_path, "table4", "k3", seed=seed, status=status)
+    with pytest.raises(InputError, match=r"k3 has 3 runs: name one of them, as in '[^']*seed=2'$"):
+        find_weights("table4/k3", str(tmp_path))
 
 
 def test_classes_of_other_names_are_told() -> None:

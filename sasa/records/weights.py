@@ -51,7 +51,8 @@ def find_weights(given: str, output: str, config: Config | None = None) -> Path:
     if len(folders) == 1:
         return finished(folders[0])
     if folders:
-        names = " or ".join(f"'{of}\"{folder}\"'" if of else f"'{folder}'" for folder in folders[:3])
+        known = [folder for folder in folders if status(folder) == "finished"] or folders
+        names = " or ".join(f"'{of}\"{folder}\"'" if of else f"'{folder}'" for folder in known[:3])
         raise InputError(f"{of}{given} has {len(folders)} runs: name one of them, as in {names}")
     raise InputError(
         f"{of}{given}: there is no such file and no run there or in {places[1]}: give a finished run "
@@ -109,10 +110,14 @@ def finished(folder: Path) -> Path:
 
 def check_finished(folder: Path) -> dict[str, Any]:
     """What is recorded of a run; InputError unless it has come to its end."""
-    result = read_json(folder / "result.json") or {}
-    if result.get("status") != "finished":
-        raise InputError(f"the run in {folder} is not finished ({result.get('status')}): finish it, or give another")
-    return result
+    if status(folder) != "finished":
+        raise InputError(f"the run in {folder} is not finished ({status(folder)}): finish it, or give another")
+    return read_json(folder / "result.json") or {}
+
+
+def status(folder: Path) -> str | None:
+    """How far the run in a folder has come, by its record."""
+    return (read_json(folder / "result.json") or {}).get("status")
 
 
 def fingerprint(path: Path) -> str:
