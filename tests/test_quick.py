@@ -15,10 +15,10 @@ from sasa import quick
 SLOW = "class Slow:\n    def __del__(self): print('taken apart')\nslow = Slow()\n"
 
 
-def ended(code: str, *options: str, shell: str = '"$@"', **variables: str) -> tuple[int, str, str]:
+def ended(code: str, *options: str, shell: str = '"$@"') -> tuple[int, str, str]:
     """Exit status, stdout and stderr of a program."""
     words = ["sh", "-c", shell, "sh", sys.executable, *options, "-c", code, "nonsense=1"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "", **variables}
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, input="")
     return done.returncode, done.stdout, done.stderr
 
@@ -73,6 +73,6 @@ def test_the_command_line_ends_quickly_but_where_another_program_goes_on() -> No
     assert ended(caught)[:2] == (0, "status 2\ntaken apart\n")
 
 
-def test_a_failed_run_ends_quickly_too(tmp_path: Path) -> None:
+def test_a_failed_run_ends_quickly_too() -> None:
     code = f"{SLOW}import sys; from sasa import command\ncommand.main = lambda waits: sys.exit(1)\ncommand.program()"
     assert ended(code)[:2] == (1, "")

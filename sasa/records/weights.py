@@ -51,7 +51,7 @@ def find_weights(given: str, output: str, config: Config | None = None) -> Path:
     if len(folders) == 1:
         return finished(folders[0])
     if folders:
-        known = [folder for folder in folders if status(folder) == "finished"] or folders
+        known = [folder for folder in folders if recorded(folder).get("status") == "finished"] or folders
         names = " or ".join(f"'{of}\"{folder}\"'" if of else f"'{folder}'" for folder in known[:3])
         raise InputError(f"{of}{given} has {len(folders)} runs: name one of them, as in {names}")
     raise InputError(
@@ -110,14 +110,15 @@ def finished(folder: Path) -> Path:
 
 def check_finished(folder: Path) -> dict[str, Any]:
     """What is recorded of a run; InputError unless it has come to its end."""
-    if status(folder) != "finished":
-        raise InputError(f"the run in {folder} is not finished ({status(folder)}): finish it, or give another")
+    result = recorded(folder)
+    if result.get("status") != "finished":
+        raise InputError(f"the run in {folder} is not finished ({result.get('status')}): finish it, or give another")
+    return result
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What is recorded of the run in a folder, as far as it can be read."""
     return read_json(folder / "result.json") or {}
-
-
-def status(folder: Path) -> str | None:
-    """How far the run in a folder has come, by its record."""
-    return (read_json(folder / "result.json") or {}).get("status")
 
 
 def fingerprint(path: Path) -> str:

@@ -18,7 +18,7 @@ from sasa.train import ranks
 from sasa.train.attention_maps import attention_maps, draw
 from sasa.train.metrics import hits
 from sasa.train.optim import mixing
-from sasa.train.sheet import COMPRESSION, sheet
+from sasa.train.sheet import save, sheet
 
 SHEET_IMAGES = 32
 ATTENTION_IMAGES = 2
@@ -89,7 +89,7 @@ class Classification:
             kept = images[:ATTENTION_IMAGES].cpu()
             drawn = draw(maps, kept, titles[:ATTENTION_IMAGES], data.mean, data.std)
             write_atomically(path.with_name("attention.json"), json.dumps(drawn.record).encode())
-            drawn.picture.save(path.with_name("attention.png"), format="PNG", compress_level=COMPRESSION)
+            save(drawn.picture, path.with_name("attention.png"))
 
     def summary(self, means: dict[str, float]) -> str:
         """The measures that people look at."""

@@ -47,8 +47,7 @@ def sheet(
         line(draw, x, y + TILE + 5, classes[int(label)], INK)
         mark(draw, x, y + TILE + 5 + TEXT + 4, right)
         line(draw, x + TEXT, y + TILE + 5 + TEXT + 4, classes[int(prediction)], RIGHT if right else WRONG)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    page.save(path, format="PNG", compress_level=COMPRESSION)
+    save(page, path)
 
 
 def box_sheet(
@@ -89,6 +88,11 @@ def box_sheet(
     draw.text(
         (GAP, page.height - TEXT - 4), "white: true boxes; coloured: found, with their scores", fill=QUIET, font=font
     )
+    save(page, path)
+
+
+def save(page: Image.Image, path: str | Path) -> None:
+    """As a PNG, in a folder that is made where it is missing."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     page.save(path, format="PNG", compress_level=COMPRESSION)
 
